@@ -1,0 +1,32 @@
+"""From a bare host to serving. Read it as a table of contents; each line is a folder in roles/.
+
+pyinfra inventory deploy.py --dry     show the plan, change nothing
+pyinfra inventory deploy.py -y        apply it
+"""
+
+from roles.adapter import adapter
+from roles.adapter import inputs as adapter_inputs
+from roles.base import base
+from roles.consumers import consumers
+from roles.docker import docker
+from roles.monitoring import monitoring
+from roles.nvidia import nvidia
+from roles.ollama import inputs as ollama_inputs
+from roles.ollama import ollama
+from roles.phase import phase
+from roles.preflight import preflight
+from roles.vllm import inputs as vllm_inputs
+from roles.vllm import vllm
+
+site = preflight()  # refuses before the first change
+if site is not None:
+    base(site.base)
+    nvidia(site)
+    docker(site)
+    vllm(site)
+    ollama(site)
+    adapter(site)
+    consumers(site)
+    monitoring(site)
+    # Last: only here does something start, stop, or a port change hands.
+    phase(site, {**vllm_inputs(site), **ollama_inputs(site), **adapter_inputs(site)})

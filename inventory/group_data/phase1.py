@@ -1,0 +1,3 @@
+"""Hosts that stay on Phase 1."""
+
+phase = 1

@@ -1,0 +1,3 @@
+"""Lab hosts whose name ends in `phase1`."""
+
+phase = 1

@@ -1,0 +1,74 @@
+"""Third-party apt repositories: where they are, and the operation that adds one only with the key we expect."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import TYPE_CHECKING
+
+from pyinfra import host
+from pyinfra.api import FactBase, QuoteString, StringCommand, operation
+
+from roles.layout import LIBEXEC, digest
+
+if TYPE_CHECKING:
+    from roles.site import Site
+
+KEYRINGS = "/etc/apt/keyrings"
+
+
+def cuda_repository(site: Site, os: str, os_version: str) -> str:
+    """NVIDIA's flat repository of driver packages for a distribution; `os_version` as in os-release ("12", "24.04")."""
+    return f"{site.mirrors.cuda_repositories.rstrip('/')}/{os}{os_version.replace('.', '')}/x86_64"
+
+
+def cuda_key(os: str, os_version: str) -> str:
+    """File name of that repository's key. Source: the listing of the CUDA network repository, August 2026."""
+    return "8793F200.pub" if (os, os_version) == ("debian", "13") else "3bf863cc.pub"
+
+
+class Repository(FactBase[str]):
+    """Which source of ours is in place: the hash in the head of its file, or "" where file or keyring is missing."""
+
+    @staticmethod
+    def default() -> str:
+        return ""
+
+    def command(self, repository: str) -> str:
+        source = f"/etc/apt/sources.list.d/{repository}.sources"
+        return f"test -s {KEYRINGS}/{repository}.gpg && sed -n 's/^# written-from: //p' {source} 2>/dev/null || true"
+
+    def process(self, output: list[str]) -> str:
+        return output[0] if output else ""
+
+
+def source_text(name: str, uri: str, suite: str, components: str, stamp: str) -> str:
+    """One deb822 source, signed by its own keyring."""
+    lines = [f"# written-from: {stamp}", "Types: deb", f"URIs: {uri}", f"Suites: {suite}"]
+    if components:  # a flat repository (suite "/") has none
+        lines.append(f"Components: {components}")
+    return "\n".join([*lines, f"Signed-By: {KEYRINGS}/{name}.gpg", ""])
+
+
+@operation()
+def apt_repository(
+    repository: str, uri: str, suite: str, components: str, key_url: str, fingerprint: str
+) -> Generator[StringCommand, None, None]:
+    """Have an apt source whose packages are signed by exactly the key with `fingerprint` (40 hex digits).
+
+    The key is fetched to a temporary file and its fingerprint compared before anything is put in place.
+    """
+    stamp = digest(uri, suite, components, fingerprint)
+    if host.get_fact(Repository, repository=repository) == stamp:
+        host.noop(f"{repository} is there")
+        return
+    text = source_text(repository, uri, suite, components, stamp)
+    yield StringCommand(
+        "printf",
+        "%s",
+        QuoteString(text),
+        "|",
+        f"{LIBEXEC}/add-repository",
+        repository,
+        QuoteString(key_url),
+        fingerprint,
+    )

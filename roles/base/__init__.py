@@ -1,0 +1,43 @@
+"""Base: the ground every service stands on – packages, directories, the probe all gates use, a bounded journal."""
+
+from __future__ import annotations
+
+from pyinfra.api import deploy
+from pyinfra.operations import apt
+
+from roles.base.settings import BaseSettings
+from roles.host_files import directory, install_program, write
+from roles.layout import CACHE, CREDENTIALS, ETC, LIBEXEC, OPT, STATE
+
+# zstd unpacks Ollama's archive; python3-venv makes the first environment, in which uv makes all others.
+PACKAGES = ("ca-certificates", "curl", "python3", "python3-venv", "zstd", "procps", "iproute2")
+
+
+@deploy("Base")
+def base(settings: BaseSettings) -> None:
+    install(settings)
+    configure(settings)
+
+
+def install(settings: BaseSettings) -> None:
+    apt.packages(
+        name="Install the packages every role needs",
+        packages=[*PACKAGES, *settings.packages],
+        no_recommends=True,
+        update=True,
+        cache_time=86400,
+    )
+
+
+def configure(settings: BaseSettings) -> None:
+    for path in (ETC, f"{ETC}/inputs", OPT, STATE, CACHE, LIBEXEC):
+        directory(f"Have {path}", path)
+    directory("Have the credentials directory, for root only", CREDENTIALS, mode="700")
+    install_program("Install llm-ready, the probe of every gate", "roles/base/host/llm-ready")
+    install_program("Install add-repository", "roles/base/host/add-repository")
+    install_program("Install record-start", "roles/base/host/record-start")
+    write(
+        "Bound the journal",
+        "/etc/systemd/journald.conf.d/50-llm.conf",
+        f"[Journal]\nSystemMaxUse={settings.journal_max}\n",
+    )

@@ -1,0 +1,57 @@
+"""Docker, for the consumers and the exporters; vLLM and Ollama run as plain services."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pyinfra import host
+from pyinfra.api import deploy
+from pyinfra.facts.server import LinuxDistribution
+from pyinfra.operations import apt
+
+from roles.apt_repositories import apt_repository
+from roles.docker.operations import daemon_configured, daemon_current
+from roles.docker.settings import DockerSettings
+from roles.pins import pins
+
+if TYPE_CHECKING:
+    from roles.site import Site
+
+DOCKER_PACKAGES = ["docker-ce", "docker-ce-cli", "containerd.io", "docker-buildx-plugin", "docker-compose-plugin"]
+
+
+@deploy("Docker")
+def docker(site: Site) -> None:
+    if site.docker.source == "none":
+        return
+    install(site)
+    daemon_configured(name="Set our keys in Docker's daemon.json, keep all others", wanted=daemon_settings(site.docker))
+    daemon_current(name="Have Docker run with this configuration")
+
+
+def install(site: Site) -> None:
+    if site.docker.source == "distribution":
+        apt.packages(name="Install the distribution's Docker", packages=["docker.io"], no_recommends=True)
+        return
+    system = host.get_fact(LinuxDistribution)["release_meta"]
+    base = f"{site.mirrors.docker.rstrip('/')}/{system['ID']}"
+    apt.packages(name="Install gpg", packages=["gpg"])
+    apt_repository(
+        name="Add Docker's repository",
+        repository="docker",
+        uri=base,
+        suite=system["VERSION_CODENAME"],
+        components="stable",
+        key_url=f"{base}/gpg",
+        fingerprint=pins().docker.fingerprint,
+    )
+    apt.packages(name="Install Docker", packages=DOCKER_PACKAGES, no_recommends=True)
+
+
+def daemon_settings(settings: DockerSettings) -> dict[str, object]:
+    """The keys of daemon.json that are ours: bounded logs, and containers that outlive a restart of the daemon."""
+    return {
+        "live-restore": True,
+        "log-driver": "json-file",
+        "log-opts": {"max-size": settings.log_max_size, "max-file": str(settings.log_max_files)},
+    }

@@ -1,0 +1,83 @@
+"""Long downloads: started on the host as a unit of their own, watched from the controller, so that one sees where they are."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Generator
+
+from pyinfra import host, logger
+from pyinfra.api import FactBase, FunctionCommand, Host, State, operation
+
+from roles.secrets import privileges
+
+POLL_S = 2.0
+
+
+class MissingPaths(FactBase[list[str]]):
+    """Those of the given paths that do not exist."""
+
+    @staticmethod
+    def default() -> list[str]:
+        return []
+
+    def command(self, paths: tuple[str, ...]) -> str:
+        return f'for p in {shlex.join(paths)}; do test -e "$p" || echo "$p"; done'
+
+    def process(self, output: list[str]) -> list[str]:
+        return output
+
+
+@operation()
+def downloaded(
+    unit: str, results: tuple[str, ...], folder: str, stall_s: int
+) -> Generator[FunctionCommand, None, None]:
+    """Have every path of `results` on the host by running `unit`, a one-shot service that resumes what it began.
+
+    :param folder: what the download fills; gives up when it has not grown for `stall_s` seconds.
+    """
+    if not host.get_fact(MissingPaths, paths=results):
+        host.noop(f"{unit} has nothing to fetch")
+        return
+    yield FunctionCommand(_run, (unit, results, folder, stall_s), {})
+
+
+def _run(state: State, host: Host, unit: str, results: tuple[str, ...], folder: str, stall_s: int) -> bool:
+    sudo = privileges(host)
+    begin = f"systemctl daemon-reload; systemctl reset-failed {unit} 2>/dev/null; systemctl start --no-block {unit}"
+    ok, output = host.run_shell_command(begin, **sudo)
+    if not ok:
+        return _give_up(host, unit, f"it does not start: {output.stderr}", sudo)
+    look = (
+        f'n=0; for p in {shlex.join(results)}; do test -e "$p" || n=$((n+1)); done; echo $n; '
+        f"systemctl show -p ActiveState --value {unit}; du -sb {shlex.quote(folder)} | cut -f1; "
+        f"journalctl -u {unit} -n 1 -o cat --no-pager"
+    )
+    size, said, moved = "", "", time.monotonic()
+    while True:
+        ok, output = host.run_shell_command(look, **sudo)
+        lines = output.stdout_lines
+        if ok and len(lines) >= 3:
+            missing, active = lines[0], lines[1]
+            if missing == "0" and active in ("inactive", "active"):
+                return True
+            if active in ("failed", "inactive"):
+                return _give_up(host, unit, "it ended without everything", sudo)
+            if lines[2] != size:
+                size, moved = lines[2], time.monotonic()
+            if lines[3:] and lines[3] != said:
+                said = lines[3]
+                logger.info(f"{host.print_prefix}{said}")
+        if time.monotonic() - moved > stall_s:
+            host.run_shell_command(f"systemctl stop {unit}", **sudo)
+            return _give_up(host, unit, f"no byte has come for {stall_s} s", sudo)
+        time.sleep(POLL_S)
+
+
+def _give_up(host: Host, unit: str, reason: str, sudo: dict[str, object]) -> bool:
+    _, output = host.run_shell_command(f"journalctl -u {unit} -n 12 -o cat --no-pager", **sudo)
+    logger.error(f"{host.print_prefix}{unit}: {reason}. Its last lines:")
+    for line in output.stdout_lines:
+        logger.error(f"{host.print_prefix}    {line}")
+    logger.error(f"{host.print_prefix}what came is kept; remove the cause and run the deploy again")
+    return False

@@ -1,0 +1,37 @@
+"""Thin helpers around pyinfra's file operations, for text that was rendered on the controller."""
+
+from __future__ import annotations
+
+from io import BytesIO, StringIO
+
+from pyinfra.operations import files
+
+from roles.layout import LIBEXEC
+from roles.pins import ROOT
+from roles.started_with import inputs_path, inputs_text
+
+
+def write(name: str, path: str, text: str, mode: str = "644", group: str = "root") -> None:
+    """Have `path` hold exactly `text`, owned by root. `name` is the line in the plan."""
+    files.put(name=name, src=StringIO(text), dest=path, user="root", group=group, mode=mode)
+
+
+def directory(name: str, path: str, user: str = "root", group: str = "root", mode: str = "755") -> None:
+    files.directory(name=name, path=path, user=user, group=group, mode=mode)
+
+
+def install_program(name: str, source: str) -> None:
+    """Have a program of this project in LIBEXEC; `source` is its path in the repository."""
+    text = (ROOT / source).read_text(encoding="utf-8")
+    write(name, f"{LIBEXEC}/{source.rsplit('/', 1)[1]}", text, mode="755")
+
+
+def write_inputs(inputs: dict[str, dict[str, str]]) -> None:
+    """Put down what a start of each unit reads, as hashes; the running services are compared with them."""
+    for unit, hashes in inputs.items():
+        write(f"Record the inputs of {unit}", inputs_path(unit), inputs_text(hashes))
+
+
+def put_bytes(name: str, path: str, content: bytes) -> None:
+    """Have `path` hold exactly `content`."""
+    files.put(name=name, src=BytesIO(content), dest=path, user="root", group="root", mode="644")

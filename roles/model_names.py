@@ -1,0 +1,26 @@
+"""Model names as Ollama reads them. Source: the name grammar of ollama/ollama, types/model/name.go (v0.33)."""
+
+from __future__ import annotations
+
+import re
+
+_PART = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}$")
+
+
+def canonical(name: str) -> str:
+    """The one spelling of all names that mean the same model: `llama2`, `LLAMA2:latest`, `library/llama2` -> `llama2:latest`.
+
+    Raises ValueError for text that Ollama would refuse with "invalid model name".
+    """
+    head, slash, last = name.strip().rpartition("/")
+    model, _, tag = last.partition(":")
+    path = f"{head}{slash}{model}"
+    parts = path.split("/")
+    if parts[0] == "registry.ollama.ai":
+        parts = parts[1:]
+    if parts[0] == "library" and len(parts) == 2:
+        parts = parts[1:]
+    tag = tag or "latest"
+    if not all(_PART.match(part) for part in (*parts, tag)):
+        raise ValueError(f"{name!r} is no model name")
+    return f"{'/'.join(parts)}:{tag}".lower()

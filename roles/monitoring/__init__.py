@@ -1,0 +1,51 @@
+"""Monitoring: the host asks its own services every minute; a check that fails is a failed unit with the reason in its journal.
+
+systemctl list-units --failed; journalctl -u llm-check
+"""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING
+
+from pyinfra.api import deploy
+from pyinfra.operations import systemd
+
+from roles.host_files import write
+from roles.layout import ADAPTER, LIBEXEC, OLLAMA_TEXT, OLLAMA_VISION, UNITS, VLLM
+from roles.rendering import render
+
+if TYPE_CHECKING:
+    from roles.site import Site
+
+
+@deploy("Monitoring")
+def monitoring(site: Site) -> None:
+    write(
+        "Write llm-check",
+        f"{LIBEXEC}/llm-check",
+        render(__file__, "llm-check", checks=checks(site), libexec=LIBEXEC),
+        "755",
+    )
+    interval = site.monitoring.check_interval_s
+    write(
+        "Write the unit of llm-check",
+        f"{UNITS}/llm-check.service",
+        render(__file__, "llm-check.service", libexec=LIBEXEC),
+    )
+    write("Write its timer", f"{UNITS}/llm-check.timer", render(__file__, "llm-check.timer", interval=interval))
+    systemd.service(name="Run llm-check by its timer", service="llm-check.timer", running=True, enabled=True)
+
+
+def checks(site: Site) -> dict[str, str]:
+    """By unit, how it is asked while it runs: health and models, no generation, so that watching costs nothing."""
+    models = {
+        VLLM: ("vllm", site.vllm.port, (site.vllm.served_name,)),
+        ADAPTER: ("adapter", site.adapter.port, site.vllm.aliases),
+        OLLAMA_TEXT: ("ollama", site.ollama.text.port, site.ollama.text.models),
+        OLLAMA_VISION: ("ollama", site.ollama.vision.port, site.ollama.vision.models),
+    }
+    return {
+        unit: shlex.join([service, "--port", str(port), *(word for name in names for word in ("--model", name))])
+        for unit, (service, port, names) in models.items()
+    }

@@ -1,0 +1,150 @@
+"""Ollama, twice: `vision` serves in both phases, `text` waits on disk, complete, for Phase 1. roles/phase starts them."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING, Literal
+
+from pyinfra.api import deploy
+from pyinfra.operations import server
+
+from roles.downloads import downloaded
+from roles.host_files import directory, install_program, write, write_inputs
+from roles.layout import (
+    ADAPTER,
+    ADAPTER_SOCKET,
+    CACHE,
+    LIBEXEC,
+    OLLAMA_TEXT,
+    OLLAMA_VISION,
+    PHASE_TARGETS,
+    UNITS,
+    ollama_home,
+    ollama_manifest,
+    ollama_release,
+    ollama_version,
+)
+from roles.pins import pins
+from roles.releases import release_current, release_installed
+from roles.rendering import render
+from roles.started_with import inputs_of
+
+if TYPE_CHECKING:
+    from roles.site import Site
+
+Instance = Literal["text", "vision"]
+INSTANCES: tuple[Instance, ...] = ("vision", "text")
+UNIT = {"text": OLLAMA_TEXT, "vision": OLLAMA_VISION}
+
+
+@deploy("Ollama")
+def ollama(site: Site) -> None:
+    install(site)
+    configure(site)
+    fetch(site)
+
+
+def install(site: Site) -> None:
+    groups = ["video", "render"] if site.gpu == "nvidia" else None
+    server.group(name="Have the group of Ollama", group="ollama", system=True)
+    server.user(
+        name="Have the user of Ollama",
+        user="ollama",
+        group="ollama",
+        groups=groups,
+        system=True,
+        home="/usr/share/ollama",
+        create_home=False,
+        shell="/usr/sbin/nologin",
+    )
+    directory("Have the archives directory", f"{CACHE}/ollama")
+    release_installed(
+        name=f"Install Ollama {ollama_version(site)}", release=ollama_release(site), commands=install_commands(site)
+    )
+    release_current(name="Point to this Ollama", release=ollama_release(site))
+
+
+def install_commands(site: Site) -> list[str]:
+    """Fetch (resuming), verify, and only then unpack. A wrong archive is deleted, and the message names the setting."""
+    version, archive = ollama_version(site), pins().ollama.archive
+    url = f"{site.mirrors.ollama_releases.rstrip('/')}/v{version}"
+    file = shlex.quote(f"{CACHE}/ollama/{version}-{archive}")
+    expected = site.ollama.sha256 or (pins().ollama.sha256 if version == pins().ollama.version else "")
+    fetch = "curl --fail --silent --show-error --location --retry 3 --connect-timeout 20"
+    if expected:
+        known = [f"sum={expected}", "of='ollama.sha256'"]
+    else:
+        known = [
+            f"sum=$({fetch} {shlex.quote(url + '/sha256sum.txt')} | awk '$2 ~ /(^|\\/){archive}$/ {{print $1}}')",
+            f"of='sha256sum.txt of {url}'",
+        ]
+    return [
+        *known,
+        '[ -n "$sum" ] || { echo "no checksum: $of" >&2; exit 1; }',
+        f'echo "$sum  "{file} | sha256sum --check --status 2>/dev/null || '
+        f"{fetch} --continue-at - --output {file} {shlex.quote(f'{url}/{archive}')}",
+        f'echo "$sum  "{file} | sha256sum --check --status || '
+        f'{{ echo "$(sha256sum < {file} | cut -c1-64) is the checksum of {url}/{archive}, not $sum as in $of" >&2; '
+        f"rm -f {file}; exit 1; }}",
+        f'tar --extract --zstd --file {file} --directory "$RELEASE" --no-same-owner',
+        '"$RELEASE/bin/ollama" --version',
+        f"rm -f {file}",
+    ]
+
+
+def configure(site: Site) -> None:
+    install_program("Install pull-models", "roles/ollama/host/pull-models")
+    for instance in INSTANCES:
+        texts = rendered(site, instance)
+        directory(f"Have the {instance} directory", ollama_home(instance), user="ollama", group="ollama", mode="750")
+        write(
+            f"Write the unit that pulls the {instance} models",
+            f"{UNITS}/ollama-{instance}-models.service",
+            texts["pull"],
+        )
+        write(f"Write the {instance} unit", f"{UNITS}/{UNIT[instance]}", texts["unit"])
+    write_inputs(inputs(site))
+
+
+def fetch(site: Site) -> None:
+    for instance in INSTANCES:
+        models = site.ollama.vision.models if instance == "vision" else site.ollama.text.models
+        downloaded(
+            name=f"Pull the {instance} models",
+            unit=f"ollama-{instance}-models.service",
+            results=tuple(ollama_manifest(instance, model) for model in models),
+            folder=ollama_home(instance),
+            stall_s=site.ollama.pull_stall_s,
+        )
+
+
+def rendered(site: Site, instance: Instance) -> dict[str, str]:
+    """The two units of one instance."""
+    settings = site.ollama.vision if instance == "vision" else site.ollama.text
+    phases = (1, 2) if instance == "vision" else (1,)
+    values = settings.model_dump() | {
+        "instance": instance,
+        "version": ollama_version(site),
+        "address": site.ollama.address,
+        "pull_port": site.ollama.pull_port,
+        "registry": site.mirrors.ollama_registry,
+        "current": ollama_release(site).current,
+        "home": ollama_home(instance),
+        "libexec": LIBEXEC,
+        "adapter": ADAPTER,
+        "adapter_socket": ADAPTER_SOCKET,
+        "targets": [PHASE_TARGETS[phase] for phase in phases],
+        "gpu": site.gpu,
+    }
+    return {
+        "unit": render(__file__, "ollama.service", **values),
+        "pull": render(__file__, "ollama-models.service", **values),
+    }
+
+
+def inputs(site: Site) -> dict[str, dict[str, str]]:
+    """By unit, what a start of it reads."""
+    return {
+        UNIT[instance]: inputs_of(unit=rendered(site, instance)["unit"], release=ollama_release(site).name)
+        for instance in INSTANCES
+    }

@@ -1,0 +1,64 @@
+"""What an operator may say about the two Ollama servers: `vision` serves in both phases, `text` is Phase 1."""
+
+from __future__ import annotations
+
+from pydantic import Field, field_validator
+
+from roles.model_names import canonical
+from roles.settings import Settings
+
+
+class OllamaInstance(Settings):
+    """One server: its own port, model directory and unit (two servers in one directory prune each other's models)."""
+
+    port: int = Field(ge=1024, le=65535, description="clients connect here")
+    models: tuple[str, ...] = Field(min_length=1, description="pulled before the server is put to use")
+    context_length: int = Field(4096, ge=256, description="tokens; Ollama's own default grows with the card's memory")
+    keep_alive: str = Field("5m", pattern=r"^(-1|0|\d+(ms|s|m|h))$", description="how long an idle model stays loaded")
+    max_loaded_models: int = Field(2, ge=1, le=16, description="models in memory at the same time")
+    num_parallel: int = Field(1, ge=1, le=64, description="requests a model answers at the same time")
+    gpus: tuple[str, ...] = Field((), description="UUIDs of the cards it may use; empty: all")
+    gpu_overhead_bytes: int = Field(0, ge=0, description="memory per card that Ollama leaves to others")
+
+    @field_validator("models")
+    @classmethod
+    def _names(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        seen: dict[str, str] = {}
+        for name in names:
+            if (first := seen.setdefault(canonical(name), name)) is not name:
+                raise ValueError(f"{name!r} and {first!r} are the same model; keep one")
+        return names
+
+
+class OllamaText(OllamaInstance):
+    """Key `ollama.text`."""
+
+    port: int = Field(11434, ge=1024, le=65535, description="in Phase 1; the adapter takes it over in Phase 2")
+    models: tuple[str, ...] = Field(("llama3.2", "llama2:7b"), min_length=1, description="the text models of Phase 1")
+
+
+class OllamaVision(OllamaInstance):
+    """Key `ollama.vision`."""
+
+    port: int = Field(11435, ge=1024, le=65535, description="in both phases")
+    models: tuple[str, ...] = Field(
+        ("llava:7b", "nomic-embed-text"),
+        min_length=1,
+        description="images and embeddings; also asked for through 11434",
+    )
+
+
+class OllamaSettings(Settings):
+    """Key `ollama` of the inventory."""
+
+    version: str | None = Field(None, pattern=r"^\d+\.\d+\.\d+(-rc\d+)?$", description="release; default in pins.toml")
+    sha256: str | None = Field(
+        None,
+        pattern=r"^[0-9a-f]{64}$",
+        description="of the release archive; default: pins.toml, then the release's own list",
+    )
+    address: str = Field("0.0.0.0", description="address of the host that both servers listen on")
+    pull_port: int = Field(11439, ge=1024, le=65535, description="on 127.0.0.1, only while models are pulled")
+    pull_stall_s: int = Field(600, ge=30, description="give up on a model when no byte has come for so long")
+    text: OllamaText = OllamaText()
+    vision: OllamaVision = OllamaVision()

@@ -1,0 +1,111 @@
+"""Phase: the only place where something starts or stops. Before it all files of both phases are right.
+
+The order inside: make systemd read the units, choose the phase for the next boot, start it, restart what runs with old
+inputs, and prove each service with a generated token. Every step looks at the host, so an aborted run loses none of them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from pyinfra.api import deploy
+
+from roles.host_files import write
+from roles.layout import (
+    ADAPTER,
+    ADAPTER_SOCKET,
+    OLLAMA_TEXT,
+    OLLAMA_VISION,
+    PHASE_TARGETS,
+    PHASE_UNITS,
+    STATE_FILE,
+    UNITS,
+    VLLM,
+    adapter_release,
+    ollama_release,
+    snapshot,
+    vllm_release,
+)
+from roles.phase.operations import (
+    atomic_file,
+    phase_selected,
+    phase_started,
+    proved,
+    unit_current,
+    units_enabled,
+    units_loaded,
+)
+from roles.rendering import render
+
+if TYPE_CHECKING:
+    from roles.site import Site
+
+Inputs = Mapping[str, Mapping[str, str]]
+BOTH = tuple(dict.fromkeys((*PHASE_UNITS[1], *PHASE_UNITS[2])))
+
+
+@deploy("Phase")
+def phase(site: Site, inputs: Inputs) -> None:
+    """Bring the host into `site.phase`. :param inputs: by unit, what a start reads (from the roles)."""
+    configure()
+    activate(site, inputs)
+    record(site)
+
+
+def configure() -> None:
+    for number, target in PHASE_TARGETS.items():
+        text = render(
+            __file__,
+            "phase.target",
+            phase=number,
+            target=target,
+            units=PHASE_UNITS[number],
+            other=PHASE_TARGETS[3 - number],
+        )
+        write(f"Write {target}", f"{UNITS}/{target}", text)
+
+
+def activate(site: Site, inputs: Inputs) -> None:
+    """Choose the phase, start it, restart what runs with old inputs, and wait until every service has proved itself."""
+    units_loaded(name="Have systemd read all units", units=(*BOTH, *PHASE_TARGETS.values()))
+    units_enabled(name="Tie each unit to its phases", units=BOTH)
+    phase_selected(name=f"Choose Phase {site.phase} for every boot", phase=site.phase)
+    phase_started(name=f"Start Phase {site.phase}", phase=site.phase)
+    for unit in PHASE_UNITS[site.phase]:
+        unit_current(name=f"Have {unit} run with the current inputs", unit=unit, inputs=dict(inputs[unit]))
+    for unit, arguments in gates(site).items():
+        proved(name=f"Prove that {unit} serves", unit=unit, probe=arguments, timeout_s=gate_timeout_s(site, unit))
+
+
+def gates(site: Site) -> dict[str, list[str]]:
+    """By unit, the arguments of llm-ready that prove it; the same probe that verify and the rollback use."""
+    vision = ["ollama", "--port", str(site.ollama.vision.port)]
+    vision_models = [word for model in site.ollama.vision.models for word in ("--model", model)]
+    if site.phase == 1:
+        text = ["ollama", "--port", str(site.ollama.text.port)]
+        text_models = [word for model in site.ollama.text.models for word in ("--model", model)]
+        return {OLLAMA_VISION: vision + vision_models, OLLAMA_TEXT: text + text_models}
+    aliases = [word for alias in site.vllm.aliases for word in ("--model", alias)]
+    return {
+        OLLAMA_VISION: vision + vision_models,
+        VLLM: ["vllm", "--port", str(site.vllm.port), "--model", site.vllm.served_name],
+        ADAPTER: ["adapter", "--port", str(site.adapter.port), *aliases],
+    }
+
+
+def gate_timeout_s(site: Site, unit: str) -> int:
+    return site.vllm.ready_timeout_s if unit in (VLLM, ADAPTER, ADAPTER_SOCKET) else 300
+
+
+def record(site: Site) -> None:
+    """What this host is now, for people, rollback and verify."""
+    state = {
+        "phase": site.phase,
+        "vllm": vllm_release(site).name,
+        "model": f"{site.vllm.model}@{snapshot(site).revision}",
+        "adapter": adapter_release().name,
+        "ollama": ollama_release(site).name,
+    }
+    atomic_file(name="Record the state", path=STATE_FILE, text=json.dumps(state, indent=1) + "\n")

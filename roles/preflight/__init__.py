@@ -1,0 +1,93 @@
+"""Preflight: reads the settings and the host, reports everything that is wrong at once, stops before the first change.
+
+A host that is refused takes no part in the run; the other hosts go on, and the run ends with exit status 1.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from pyinfra import host, state
+from pyinfra.api import Host
+
+from roles.preflight.facts import HostSurvey, MirrorAnswers, Question, Survey
+from roles.preflight.findings import Finding, error, note, refuses, report
+from roles.preflight.host_checks import host_findings
+from roles.preflight.mirror_checks import mirror_findings, model_sizes, questions
+from roles.preflight.needs import folders_to_fill, needs, paths_to_look_for
+from roles.secrets import read_secret
+from roles.settings import SettingsError
+from roles.site import Site, site_from, taken_from_environment
+
+DOCKER = "/usr/bin/dockerd"
+
+
+def preflight(command: str = "pyinfra inventory deploy.py --dry") -> Site | None:
+    """The checked settings of the current host, or None when it is refused (already reported and taken out of the run).
+
+    :param command: what the operator should type when the causes are gone.
+    """
+    site = settings_of(host, command)
+    if site is None:
+        return None
+    findings = [note("environment", line) for line in taken_from_environment(os.environ)] + examine(site)
+    if refuses(findings):
+        refuse(host, report(host.name, findings, command))
+        return None
+    say(report(host.name, findings, command))
+    return site
+
+
+def settings_of(host: Host, command: str) -> Site | None:
+    """The host's settings, or None after reporting every problem in them."""
+    try:
+        return site_from(layers(host), os.environ)
+    except SettingsError as problems:
+        found = [error(key, cause, "") for key, _, cause in (line.partition(": ") for line in problems.problems)]
+        refuse(host, report(host.name, found, f"correct the inventory, {command}"))
+        return None
+
+
+def layers(host: Host) -> list[dict[str, Any]]:
+    """The host's data as pyinfra has it, weakest first. Read layer by layer, so that sections merge key by key."""
+    inventory = host.inventory
+    groups = [dict(inventory.get_group_data(group)) for group in host.groups]
+    return [dict(inventory.get_data()), *groups, dict(host.host_data), dict(inventory.get_override_data())]
+
+
+def examine(site: Site) -> list[Finding]:
+    """What the host and its mirrors look like, judged."""
+    survey: Survey | None = host.get_fact(
+        HostSurvey, paths=[*paths_to_look_for(site), DOCKER], folders=folders_to_fill(site)
+    )
+    if survey is None:
+        return [error("python3", "the host does not run python3", "apt-get install python3 on the host")]
+    try:
+        token = read_secret(site.vllm.hub_token_variable, site.vllm.hub_token_file)
+    except OSError as problem:
+        return [error("vllm.hub_token_file", str(problem), "is it a file on this machine that you can read?")]
+    missing = needs(site, survey.present, {})
+    asked = questions(site, missing, token, survey.os, survey.os_version, survey.codename, DOCKER in survey.present)
+    answers = ask(asked) if asked else {}
+    missing = needs(site, survey.present, model_sizes(answers))
+    return [*host_findings(site, survey, missing), *mirror_findings(site, missing, answers, token is not None)]
+
+
+def ask(asked: Sequence[Question]) -> dict[str, Any]:
+    line = json.dumps([question.as_json() for question in asked]) + "\n"
+    answers: dict[str, Any] = host.get_fact(MirrorAnswers, _stdin=[line])
+    return answers
+
+
+def refuse(host: Host, text: str) -> None:
+    """Say why and take the host out of this run; pyinfra then ends with exit status 1 and goes on with the others."""
+    say(text)
+    state.fail_hosts({host})
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

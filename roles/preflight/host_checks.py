@@ -1,0 +1,105 @@
+"""Judgements on the host itself: platform, rights, ports, disk, GPU. Survey and settings in, findings out; no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from roles.layout import OUR_UNITS, PHASE_TARGETS
+from roles.preflight.facts import Listener, Survey
+from roles.preflight.findings import Finding, error, note, warning
+from roles.preflight.needs import Needs
+from roles.site import Site
+
+SUPPORTED = {"debian": ("12", "13"), "ubuntu": ("22.04", "24.04", "26.04")}
+VLLM_FLOOR = 7.5  # compute capability; Pascal is 6.x, Volta 7.0 (vLLM 0.33.0 supported hardware)
+GB = 10**9
+RESERVE = 2 * GB  # what the system keeps: journal, package manager, temporary files
+
+
+def host_findings(site: Site, survey: Survey, needs: Needs) -> list[Finding]:
+    """Everything about the host that speaks against, or should be known before, the first change."""
+    return [*_platform(site, survey), *_ports(site, survey), *_disk(survey, needs), *_gpu(site, survey), *_reach(site)]
+
+
+def _platform(site: Site, survey: Survey) -> Iterator[Finding]:
+    if survey.uid != 0:
+        yield error(
+            "user", f"connected as uid {survey.uid}, not root", "set _sudo = True in inventory/group_data/all.py"
+        )
+    if survey.init != "systemd":
+        yield error("init", f"process 1 is {survey.init!r}, not systemd", "use a host that boots with systemd")
+    if survey.os_version not in SUPPORTED.get(survey.os, ()):
+        known = "; ".join(f"{name} {', '.join(versions)}" for name, versions in SUPPORTED.items())
+        yield error("system", f"{survey.os} {survey.os_version} is not supported", f"supported: {known}")
+    if survey.arch != "x86_64":
+        yield error("arch", f"{survey.arch} has no wheels in files/locks", "use an x86_64 host")
+
+
+def _ports(site: Site, survey: Survey) -> Iterator[Finding]:
+    ports = {"adapter.port": site.adapter.port, "ollama.vision.port": site.ollama.vision.port}
+    if site.phase == 2:
+        ports["vllm.port"] = site.vllm.port
+    for key, port in ports.items():
+        for holder in survey.listeners:
+            if holder.port == port and holder.unit not in OUR_UNITS:
+                yield error(f"port {port}", f"{key} is held by {_who(holder)}", _how_to_free(holder, key))
+
+
+def _who(holder: Listener) -> str:
+    if not holder.pid:
+        return f"a process outside this host's view, on {holder.address}"
+    unit = f", {holder.unit}" if holder.unit else ""
+    return f"{holder.command} (pid {holder.pid}{unit}) on {holder.address}"
+
+
+def _how_to_free(holder: Listener, key: str) -> str:
+    if holder.unit.endswith((".service", ".socket")):
+        return f"systemctl disable --now {holder.unit} on the host, or choose another {key}"
+    return f"end that process on the host, or choose another {key}"
+
+
+def _disk(survey: Survey, needs: Needs) -> Iterator[Finding]:
+    """Folders on one file system draw from one pool."""
+    wanted: dict[int, list[tuple[str, int]]] = {}
+    for folder, size in needs.bytes_by_folder.items():
+        wanted.setdefault(survey.device[folder], []).append((folder, size))
+    for shares in wanted.values():
+        total, free = sum(size for _, size in shares), survey.free[shares[0][0]]
+        if total and total + RESERVE > free:
+            parts = ", ".join(f"{folder} {size / GB:.1f} GB" for folder, size in shares if size)
+            yield error(
+                "disk",
+                f"{(total + RESERVE) / GB:.1f} GB needed ({parts}, reserve {RESERVE / GB:.0f} GB), {free / GB:.1f} GB free",
+                "free some, or mount more at one of these folders",
+            )
+
+
+def _gpu(site: Site, survey: Survey) -> Iterator[Finding]:
+    if site.gpu == "none":
+        if survey.nvidia_devices:
+            yield warning("gpu", 'gpu is "none", but the host has an NVIDIA card', 'set gpu = "nvidia" to use it')
+        return
+    if not survey.nvidia_devices:
+        yield error("gpu", "no NVIDIA card on the PCI bus", 'set gpu = "none" to serve from the CPU')
+    old = [gpu for gpu in survey.gpus if gpu.compute_capability < VLLM_FLOOR]
+    if site.phase == 2 and old:
+        yield error(
+            "gpu",
+            f"{old[0].name} has compute capability {old[0].compute_capability}, vLLM needs {VLLM_FLOOR}",
+            "this host can run Phase 1: set phase = 1",
+        )
+    known = {gpu.uuid for gpu in survey.gpus}
+    for key, cards in (("vllm.gpus", site.vllm.gpus), ("ollama.vision.gpus", site.ollama.vision.gpus)):
+        for card in cards:
+            if known and card not in known:
+                yield error(key, f"{card} is not a card of this host", f"one of: {', '.join(sorted(known))}")
+
+
+def _reach(site: Site) -> Iterator[Finding]:
+    if "0.0.0.0" in (site.adapter.address, site.ollama.address):
+        yield note(
+            "exposure",
+            f"{site.adapter.port} and {site.ollama.vision.port} answer on every network of the host, without a password; "
+            "adapter.address and ollama.address narrow that",
+        )
+    yield note("phase", f"the host will come up in {PHASE_TARGETS[site.phase]} at every boot")

@@ -1,0 +1,84 @@
+"""What a deploy would still have to fetch to this host, and how much disk that takes. Pure; derived from what is present."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from roles.layout import (
+    OPT,
+    adapter_release,
+    ollama_home,
+    ollama_manifest,
+    ollama_release,
+    snapshot,
+    uv_release,
+    vllm_build,
+    vllm_release,
+)
+from roles.site import Site
+
+GB = 10**9
+# Measured: CPU environment 2.5 GB (lab, 2026-11-23). From the wheels' sizes: CUDA environment about 12 GB, twice while uv unpacks.
+VLLM_BYTES = {"cpu": int(3.5 * GB), "cuda": 16 * GB}
+OLLAMA_BYTES = {
+    "none": int(0.2 * GB),
+    "nvidia": 6 * GB,
+}  # the release carries CUDA libraries; archive and content side by side
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What is missing. `text_models`/`vision_models` are names to pull; sizes by folder, in bytes."""
+
+    uv: bool
+    vllm: bool
+    adapter: bool
+    ollama: bool
+    model: bool
+    text_models: tuple[str, ...]
+    vision_models: tuple[str, ...]
+    bytes_by_folder: dict[str, int]
+
+    @property
+    def python_packages(self) -> bool:
+        return self.uv or self.vllm or self.adapter
+
+
+def paths_to_look_for(site: Site) -> list[str]:
+    """The paths whose presence means that something is complete."""
+    models = [ollama_manifest("text", m) for m in site.ollama.text.models]
+    models += [ollama_manifest("vision", m) for m in site.ollama.vision.models]
+    releases = [uv_release(), vllm_release(site), adapter_release(), ollama_release(site)]
+    return [*(release.marker for release in releases), snapshot(site).marker, *models]
+
+
+def folders_to_fill(site: Site) -> list[str]:
+    return [OPT, site.vllm.hub_cache, ollama_home("text"), ollama_home("vision")]
+
+
+def needs(site: Site, present: Collection[str], sizes: dict[str, int]) -> Needs:
+    """What is missing on a host that has the paths in `present`.
+
+    :param sizes: bytes of models as the mirrors tell: by name for Ollama's, "model" for vLLM's; unknown ones count nothing.
+    """
+    vllm = vllm_release(site).marker not in present
+    ollama = ollama_release(site).marker not in present
+    model = snapshot(site).marker not in present
+    text = tuple(m for m in site.ollama.text.models if ollama_manifest("text", m) not in present)
+    vision = tuple(m for m in site.ollama.vision.models if ollama_manifest("vision", m) not in present)
+    return Needs(
+        uv=uv_release().marker not in present,
+        vllm=vllm,
+        adapter=adapter_release().marker not in present,
+        ollama=ollama,
+        model=model,
+        text_models=text,
+        vision_models=vision,
+        bytes_by_folder={
+            OPT: vllm * VLLM_BYTES[vllm_build(site).kind] + ollama * OLLAMA_BYTES[site.gpu],
+            site.vllm.hub_cache: model * sizes.get("model", 0),
+            ollama_home("text"): sum(sizes.get(name, 0) for name in text),
+            ollama_home("vision"): sum(sizes.get(name, 0) for name in vision),
+        },
+    )

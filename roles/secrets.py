@@ -1,0 +1,61 @@
+"""Secrets on their way from the controller to root-only files on the host: over standard input, and nowhere else.
+
+They are never host data, template variables, arguments or environment of a command, so no plan, diff or log can show them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Generator
+from pathlib import Path
+
+from pyinfra import host
+from pyinfra.api import FunctionCommand, Host, QuoteString, State, StringCommand, operation
+from pyinfra.facts.files import File, Sha256File
+
+Read = Callable[[], str | None]
+
+
+def read_secret(variable: str, file: str | None) -> str | None:
+    """The secret from `file` if one is named, else from the controller's environment variable; None when there is none.
+
+    Raises OSError when the named file cannot be read.
+    """
+    text = Path(file).expanduser().read_text(encoding="utf-8") if file else os.environ.get(variable, "")
+    return text.strip() or None
+
+
+@operation()
+def secret_file(path: str, read: Read) -> Generator[FunctionCommand | StringCommand, None, None]:
+    """Have `path` hold the secret that `read` gives, root:root 0600; without one keep what is there, or an empty file.
+
+    :param read: called on the controller, when the plan is made and when it runs; the value appears in no argument.
+    """
+    secret = read()
+    if secret is None:
+        if host.get_fact(File, path=path):
+            host.noop(f"{path} is kept: the controller has no secret for it")
+        else:
+            yield StringCommand("install", "-m", "600", "/dev/null", QuoteString(path))
+        return
+    # pyinfra ends each line of standard input with a newline; readers strip it.
+    if host.get_fact(Sha256File, path=path) == hashlib.sha256(f"{secret}\n".encode()).hexdigest():
+        host.noop(f"{path} holds the secret")
+        return
+    yield FunctionCommand(_send, (path, read), {})
+
+
+def _send(state: State, host: Host, path: str, read: Read) -> bool:
+    # A new file beside the old one, then a rename: a reader never sees half a secret or wider permissions.
+    temporary = QuoteString(f"{path}.new")
+    command = StringCommand(
+        "umask 077;", "cat", ">", temporary, "&&", "mv", "-f", temporary, QuoteString(path)
+    )  # fmt: skip
+    ok, _ = host.run_shell_command(command, _stdin=[read() or ""], **privileges(host))
+    return ok
+
+
+def privileges(host: Host) -> dict[str, object]:
+    """The sudo settings of this host's data, for commands that are run outside an operation."""
+    return {key: value for key in ("_sudo", "_sudo_user", "_su_user") if (value := host.data.get(key)) is not None}

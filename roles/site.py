@@ -1,0 +1,180 @@
+"""All settings of one host, from the inventory to checked values. deploy, rollback, verify and the docs read these.
+
+Strongest first: `--data vllm.port=8001`, the host's own data, its groups' data, the environment names of the original
+guide (only where nothing else sets the same thing), the defaults in each role's settings.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from itertools import combinations
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field
+
+from roles.adapter.settings import AdapterSettings
+from roles.base.settings import BaseSettings
+from roles.consumers.settings import ConsumersSettings
+from roles.docker.settings import DockerSettings
+from roles.mirrors import MirrorSettings
+from roles.model_names import canonical
+from roles.monitoring.settings import MonitoringSettings
+from roles.nvidia.settings import NvidiaSettings
+from roles.ollama.settings import OllamaSettings
+from roles.pins import ModelPin, pins
+from roles.settings import Data, Settings, SettingsError, merge, nest, validate
+from roles.vllm.settings import VllmSettings
+
+# The names an operator of the original system knows (its compose file and guide), and the setting each one means.
+ENVIRONMENT_NAMES = {
+    "MODEL_NAME": "vllm.model",
+    "GPU_MEMORY_UTILIZATION": "vllm.gpu_memory_utilization",
+    "MAX_MODEL_LEN": "vllm.max_model_len",
+    "TENSOR_PARALLEL_SIZE": "vllm.tensor_parallel_size",
+    "HUGGINGFACE_HUB_CACHE": "vllm.hub_cache",
+    "OLLAMA_URL": "consumers.ollama_url",
+    "VISION_OLLAMA_URL": "consumers.vision_ollama_url",
+}
+
+# Data that pyinfra's connectors and global arguments read, and playbooks' own switches: not ours to judge.
+_FOREIGN_PREFIXES = ("_", "ssh_", "docker_", "fake_", "local_")
+
+
+class Site(Settings):
+    """One host. Every key of the inventory that is not listed here, or in a section below, is an error."""
+
+    phase: Literal[1, 2] = Field(2, description="what serves 11434: 1 Ollama, 2 vLLM behind the adapter")
+    gpu: Literal["nvidia", "none"] = Field("nvidia", description="`none` serves from the CPU: labs, laptops, CI")
+    mirrors: MirrorSettings = MirrorSettings()
+    base: BaseSettings = BaseSettings()
+    nvidia: NvidiaSettings = NvidiaSettings()
+    docker: DockerSettings = DockerSettings()
+    vllm: VllmSettings = VllmSettings()
+    ollama: OllamaSettings = OllamaSettings()
+    adapter: AdapterSettings = AdapterSettings()
+    consumers: ConsumersSettings = ConsumersSettings()
+    monitoring: MonitoringSettings = MonitoringSettings()
+
+    @property
+    def model_pin(self) -> ModelPin | None:
+        """What pins.toml knows about the text model, if it knows it."""
+        return pins().models.get(self.vllm.model)
+
+    @property
+    def model_revision(self) -> str | None:
+        """The commit to serve: the setting, else the pin; None when neither has one (preflight refuses then)."""
+        return self.vllm.model_revision or (self.model_pin.revision if self.model_pin else None)
+
+    @property
+    def ollama_url(self) -> str:
+        """Where containers on this host find the text models."""
+        return self.consumers.ollama_url or f"http://host.docker.internal:{self.adapter.port}"
+
+    @property
+    def vision_ollama_url(self) -> str:
+        """Where containers on this host find the image and embedding models."""
+        return self.consumers.vision_ollama_url or f"http://host.docker.internal:{self.ollama.vision.port}"
+
+
+def site_from(layers: Iterable[Mapping[str, Any]], environment: Mapping[str, str]) -> Site:
+    """The settings of one host.
+
+    :param layers: host data, weakest first; dictionaries merge key by key, dotted keys are sections.
+    :param environment: the controller's environment variables; only ENVIRONMENT_NAMES are looked at.
+    :raises SettingsError: with every problem, when there is one.
+    """
+    data: Data = {}
+    problems: list[str] = []
+    for layer in layers:
+        ours = {key: value for key, value in layer.items() if not key.startswith(_FOREIGN_PREFIXES)}
+        data = merge(data, nest({ENVIRONMENT_NAMES.get(key, key): value for key, value in ours.items()}))
+    for name, key in ENVIRONMENT_NAMES.items():
+        if name not in environment:
+            continue
+        wanted, present = environment[name], _look_up(data, key)
+        if present is None:
+            data = merge(data, nest({key: wanted}))
+        elif str(present) != wanted:
+            problems.append(f"{key}: {present!r} in the inventory, {wanted!r} in the environment as {name}; unset one")
+    site, invalid = validate(Site, data)
+    problems += invalid + conflicts(site)
+    if problems:
+        raise SettingsError(problems)
+    return site
+
+
+def taken_from_environment(environment: Mapping[str, str]) -> list[str]:
+    """One line for each variable of the controller that sets something, for the operator to see."""
+    return [
+        f"{name}={environment[name]} in the environment sets {key}"
+        for name, key in ENVIRONMENT_NAMES.items()
+        if name in environment
+    ]
+
+
+def conflicts(site: Site) -> list[str]:
+    """What is wrong between settings that are each right by themselves."""
+    return [*_port_conflicts(site), *_name_conflicts(site), *_url_conflicts(site), *_gpu_conflicts(site)]
+
+
+def _port_conflicts(site: Site) -> Iterable[str]:
+    """Two listeners of one moment on one port. `adapter` and `ollama.text` may share: they never run together."""
+    ports = {
+        "vllm.port": site.vllm.port,
+        "adapter.port": site.adapter.port,
+        "ollama.text.port": site.ollama.text.port,
+        "ollama.vision.port": site.ollama.vision.port,
+        "ollama.pull_port": site.ollama.pull_port,
+    }
+    for (first, port), (second, other) in combinations(ports.items(), 2):
+        if port == other and {first, second} != {"adapter.port", "ollama.text.port"}:
+            yield f"{second}: {other} is taken by {first}; give each its own"
+    if site.adapter.port != site.ollama.text.port:
+        yield (
+            f"adapter.port: {site.adapter.port} differs from ollama.text.port {site.ollama.text.port}; "
+            "clients keep their port only if both phases serve text on the same one"
+        )
+
+
+def _name_conflicts(site: Site) -> Iterable[str]:
+    vision = {canonical(name): name for name in site.ollama.vision.models}
+    for alias in site.vllm.aliases:
+        if other := vision.get(canonical(alias)):
+            yield f"vllm.aliases: {alias!r} is claimed by ollama.vision.models too, as {other!r}; a name has one backend"
+
+
+def _url_conflicts(site: Site) -> Iterable[str]:
+    for key, url, owner, port in (
+        ("consumers.ollama_url", site.consumers.ollama_url, "adapter.port", site.adapter.port),
+        (
+            "consumers.vision_ollama_url",
+            site.consumers.vision_ollama_url,
+            "ollama.vision.port",
+            site.ollama.vision.port,
+        ),
+    ):
+        if url is None:
+            continue
+        given = urlsplit(url).port or (443 if url.startswith("https") else 80)
+        if given != port:
+            yield f"{key}: port {given} is not {owner} ({port}), where the Ollama API is served"
+
+
+def _gpu_conflicts(site: Site) -> Iterable[str]:
+    if site.gpu == "none":
+        for key, cards in (("vllm.gpus", site.vllm.gpus), ("ollama.vision.gpus", site.ollama.vision.gpus)):
+            if cards:
+                yield f'{key}: names a card, but gpu is "none"'
+    if site.vllm.gpus and len(site.vllm.gpus) < site.vllm.tensor_parallel_size:
+        yield (
+            f"vllm.tensor_parallel_size: {site.vllm.tensor_parallel_size} cards wanted, "
+            f"vllm.gpus names {len(site.vllm.gpus)}"
+        )
+
+
+def _look_up(data: Mapping[str, Any], key: str) -> Any:
+    value: Any = data
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value

