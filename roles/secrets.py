@@ -17,6 +17,15 @@ from pyinfra.facts.files import File, Sha256File
 Read = Callable[[], str | None]
 
 
+class HiddenLines(list[str]):
+    """Lines for a command's standard input that no log shows: pyinfra's debug log prints the arguments of every fact."""
+
+    def __repr__(self) -> str:
+        return "[hidden]"
+
+    __str__ = __repr__
+
+
 def read_secret(variable: str, file: str | None) -> str | None:
     """The secret from `file` if one is named, else from the controller's environment variable; None when there is none.
 
@@ -52,7 +61,7 @@ def _send(state: State, host: Host, path: str, read: Read) -> bool:
     command = StringCommand(
         "umask 077;", "cat", ">", temporary, "&&", "mv", "-f", temporary, QuoteString(path)
     )  # fmt: skip
-    ok, _ = host.run_shell_command(command, _stdin=[read() or ""], **privileges(host))
+    ok, _ = host.run_shell_command(command, _stdin=HiddenLines([read() or ""]), **privileges(host))
     return ok
 
 

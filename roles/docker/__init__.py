@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pyinfra import host
 from pyinfra.api import deploy
-from pyinfra.facts.server import LinuxDistribution
+from pyinfra.facts.server import OsRelease
 from pyinfra.operations import apt
 
 from roles.apt_repositories import apt_repository
@@ -33,14 +33,14 @@ def install(site: Site) -> None:
     if site.docker.source == "distribution":
         apt.packages(name="Install the distribution's Docker", packages=["docker.io"], no_recommends=True)
         return
-    system = host.get_fact(LinuxDistribution)["release_meta"]
-    base = f"{site.mirrors.docker.rstrip('/')}/{system['ID']}"
+    system = host.get_fact(OsRelease)
+    base = f"{site.mirrors.docker.rstrip('/')}/{system['id']}"
     apt.packages(name="Install gpg", packages=["gpg"])
     apt_repository(
         name="Add Docker's repository",
         repository="docker",
         uri=base,
-        suite=system["VERSION_CODENAME"],
+        suite=system["version_codename"],
         components="stable",
         key_url=f"{base}/gpg",
         fingerprint=pins().docker.fingerprint,

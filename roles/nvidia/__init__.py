@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pyinfra import host
 from pyinfra.api import deploy
-from pyinfra.facts.server import LinuxDistribution
+from pyinfra.facts.server import OsRelease
 from pyinfra.operations import apt, python, server, systemd
 
 from roles.apt_repositories import apt_repository, cuda_key, cuda_repository
@@ -34,8 +34,8 @@ def nvidia(site: Site) -> None:
 
 def install(site: Site) -> None:
     settings, pin = site.nvidia, pins().nvidia
-    system = host.get_fact(LinuxDistribution)["release_meta"]
-    name, version = system["ID"], system["VERSION_ID"]
+    system = host.get_fact(OsRelease)
+    name, version = system["id"], system["version_id"]
     apt.packages(name="Install gpg and the headers of the running kernel", packages=["gpg", *kernel_headers(name)])
     repository = cuda_repository(site, name, version)
     apt_repository(

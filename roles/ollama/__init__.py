@@ -19,6 +19,7 @@ from roles.layout import (
     OLLAMA_VISION,
     PHASE_TARGETS,
     UNITS,
+    VLLM,
     ollama_home,
     ollama_manifest,
     ollama_release,
@@ -133,6 +134,7 @@ def rendered(site: Site, instance: Instance) -> dict[str, str]:
         "libexec": LIBEXEC,
         "adapter": ADAPTER,
         "adapter_socket": ADAPTER_SOCKET,
+        "vllm": VLLM,
         "targets": [PHASE_TARGETS[phase] for phase in phases],
         "gpu": site.gpu,
     }

@@ -19,7 +19,7 @@ from roles.preflight.findings import Finding, error, note, refuses, report
 from roles.preflight.host_checks import host_findings
 from roles.preflight.mirror_checks import mirror_findings, model_sizes, questions
 from roles.preflight.needs import folders_to_fill, needs, paths_to_look_for
-from roles.secrets import read_secret
+from roles.secrets import HiddenLines, read_secret
 from roles.settings import SettingsError
 from roles.site import Site, site_from, taken_from_environment
 
@@ -79,7 +79,7 @@ def examine(site: Site) -> list[Finding]:
 
 def ask(asked: Sequence[Question]) -> dict[str, Any]:
     line = json.dumps([question.as_json() for question in asked]) + "\n"
-    answers: dict[str, Any] = host.get_fact(MirrorAnswers, _stdin=[line])
+    answers: dict[str, Any] = host.get_fact(MirrorAnswers, _stdin=HiddenLines([line]))
     return answers
 
 

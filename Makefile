@@ -1,0 +1,40 @@
+# One front door. Everything below works on a fresh Debian or Ubuntu machine with python3, make and root (or sudo).
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+PYTHON ?= python3
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo -E)
+INVENTORY ?= inventory
+export PYTHONDONTWRITEBYTECODE = 1
+export PYTHONUNBUFFERED = 1
+BIN := .venv/bin
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+packages:
+	@$(SUDO) $(PYTHON) -m lab.prerequisites packages
+
+venv: packages  ## make .venv from requirements.lock
+	@$(PYTHON) -m lab.prerequisites environment
+
+demo: venv  ## two real hosts on this machine, deployed, verified, asked a question; again: converges
+	@$(SUDO) $(BIN)/python -m lab.demo up
+
+demo-down:  ## remove the demo's hosts, network and mirrors; the cache stays
+	@$(SUDO) $(PYTHON) -m lab.demo down
+
+test: venv check  ## every test; those that boot hosts are skipped, with a reason, where the machine cannot
+	@$(SUDO) $(BIN)/python -m pytest
+
+test-quick: venv check  ## every test that boots no host
+	@$(BIN)/python -m pytest -m "not lab"
+
+check: venv  ## format, lint, types
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy --no-error-summary deploy.py rollback.py config.py roles lab tests files/adapter/src
+
+verify: venv  ## the sentences in tests/verify against every host of INVENTORY=…
+	@$(BIN)/python -m pytest -q tests/verify --inventory $(INVENTORY)
+
+.PHONY: help packages venv demo demo-down test test-quick check verify

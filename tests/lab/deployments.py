@@ -1,0 +1,122 @@
+"""Deploying in the test lab: pyinfra as an operator types it, and what came of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lab import Host, Lab, mirrored
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+PROGRAM = str(Path(sys.executable).parent / "pyinfra")
+# One deploy of two fresh hosts takes under three minutes on two idle cores; a busy machine gets ten times that.
+TIMEOUT_S = 1800
+SUFFIX = os.environ.get("LLM_LAB_TEST_SUFFIX", "test")
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished run of pyinfra; the JSON parts are empty when it was not asked for JSON or did not get that far."""
+
+    status: int
+    output: str
+    plan: list[dict[str, Any]] = field(default_factory=list)
+    results: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def changed(self) -> list[str]:
+        """Names of the steps that changed a host."""
+        return [step["name"] for step in self.results if step["success"]]
+
+    @property
+    def failed(self) -> list[str]:
+        return [step["name"] for step in self.results if step["error"]]
+
+    def planned(self, host: Host) -> list[str]:
+        """Names of the steps that would change a host, as `--dry` tells."""
+        return [step["name"] for step in self.plan if host.name in step["hosts_with_change"]]
+
+
+@dataclass(frozen=True)
+class Operator:
+    """Somebody at the controller, whose inventory is this lab."""
+
+    lab: Lab
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, "LLM_LAB_SUFFIX": SUFFIX}
+
+    def pyinfra(self, *arguments: str, playbook: str = "deploy.py", hosts: list[Host] | None = None) -> Result:
+        """`pyinfra lab/inventory deploy.py …` to its end; `hosts` limits the run. Never prompts."""
+        done = subprocess.run(
+            self._command(arguments, playbook, hosts),
+            cwd=CHECKOUT,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_S,
+        )
+        said = json.loads(done.stdout) if done.stdout.startswith("{") else {}
+        results = said.get("results") or {}
+        return Result(done.returncode, done.stdout + done.stderr, said.get("plan", []), results.get("operations", []))
+
+    def deploy(self, *arguments: str, hosts: list[Host] | None = None) -> Result:
+        return self.pyinfra("--json", "--yes", *arguments, hosts=hosts)
+
+    def dry(self, *arguments: str, hosts: list[Host] | None = None) -> Result:
+        return self.pyinfra("--json", "--dry", *arguments, hosts=hosts)
+
+    def rollback(self, hosts: list[Host] | None = None) -> Result:
+        return self.pyinfra("--json", "--yes", playbook="rollback.py", hosts=hosts)
+
+    def deploy_until(self, step: str, hosts: list[Host], then: Callable[[subprocess.Popen[str]], None]) -> str:
+        """Deploy, and when a step whose name contains `step` has begun, do `then` to the run. Returns what it printed.
+
+        Raises AssertionError when the run ended without that step.
+        """
+        process = subprocess.Popen(
+            self._command(("-y",), "deploy.py", hosts),
+            cwd=CHECKOUT,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        assert process.stdout is not None
+        said, reached = "", False
+        for line in process.stdout:
+            said += line
+            if not reached and "Starting operation" in line and step in line:
+                reached = True
+                time.sleep(1)  # into the step, not at its edge
+                then(process)
+        process.wait(TIMEOUT_S)
+        assert reached, said
+        return said
+
+    @staticmethod
+    def _command(arguments: tuple[str, ...], playbook: str, hosts: list[Host] | None) -> list[str]:
+        limits = [word for host in hosts or [] for word in ("--limit", host.name)]
+        return [PROGRAM, *arguments, "lab/inventory", playbook, *limits]
+
+
+def press_ctrl_c(process: subprocess.Popen[str]) -> None:
+    process.send_signal(signal.SIGINT)
+
+
+def operator_of(lab: Lab) -> Operator:
+    """An operator whose lab has its mirrors running."""
+    lab.ensure_network()
+    mirrored.ensure(lab)
+    return Operator(lab)

@@ -1,0 +1,85 @@
+"""Hosts that exist only as answers: pyinfra's own @fake connector with what a survey and the mirrors would say.
+
+A scenario is a survey (what `roles/preflight/host/survey.py` prints) plus the mirrors' answers; no machine is involved.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+from roles.pins import pins
+
+GB = 10**9
+FOLDERS = ("/opt/llm", "/var/lib/llm/hub", "/var/lib/ollama-text", "/var/lib/ollama-vision")
+H100 = {
+    "uuid": "GPU-8f1c", "name": "NVIDIA H100 80GB HBM3", "compute_cap": "9.0",
+    "memory.total": "81559", "memory.used": "0", "driver_version": "580.178.04",
+}  # fmt: skip
+P100 = H100 | {"uuid": "GPU-77aa", "name": "Tesla P100-PCIE-16GB", "compute_cap": "6.0", "memory.total": "16384"}
+
+FRESH: dict[str, Any] = {
+    "uid": 0, "init": "systemd", "os": "ubuntu", "codename": "noble", "os_version": "24.04", "arch": "x86_64",
+    "python": "3.12.3", "memory_bytes": 256 * GB,
+    "folders": {folder: {"mount": 1, "free": 500 * GB} for folder in FOLDERS},
+    "present": [], "listeners": [], "nvidia_devices": [{"address": "0000:17:00.0", "device": "0x2330"}], "gpus": [],
+}  # fmt: skip
+WITHOUT_GPU = FRESH | {"os": "debian", "codename": "bookworm", "os_version": "12", "nvidia_devices": []}
+
+
+def holder(port: int, command: str, unit: str = "", address: str = "0.0.0.0") -> dict[str, Any]:
+    """A listener as the survey reports it."""
+    return {"address": address, "port": port, "pid": 812, "command": command, "unit": unit}
+
+
+def answers(**changed: dict[str, Any]) -> list[dict[str, Any]]:
+    """What the mirrors say when all is well; `changed` replaces fields of an answer by name (`_` stands for `-`)."""
+    sums = f"{'a' * 64}  ./{pins().ollama.archive}\n"
+    texts = {
+        "ollama-sums": sums,
+        "ollama-archive": "",
+        "hub": json.dumps({"sha": "f" * 40, "siblings": [{"rfilename": "model.safetensors", "size": 13 * GB}]}),
+        "hub-file": "{}",
+        "docker": "",
+        "cuda": "",
+        "index": "",
+        "torch-0": 'href="torch-2.13.0%2Bcpu-cp311-cp311-manylinux_2_28_x86_64.whl"',
+        **{
+            f"registry:{name}": json.dumps({"layers": [{"size": 4 * GB}]})
+            for name in ("llava:7b", "nomic-embed-text", "llama3.2", "llama2:7b")
+        },
+    }
+    plain = {"status": 200, "headers": {}, "error": ""}
+    given = {name: {"name": name, "url": f"http://mirror/{name}", **plain, "text": text} for name, text in texts.items()}
+    for name, change in changed.items():
+        given[name.replace("_", "-")].update(change)
+    return list(given.values())
+
+
+def fake_host(
+    survey: dict[str, Any] = FRESH, mirrors: list[dict[str, Any]] | None = None, **data: Any
+) -> dict[str, Any]:
+    """Host data of a fake host that answers like this; further keywords are its settings."""
+    said = copy.deepcopy(survey)
+    release = f"ID={said['os']}\nVERSION_ID={said['os_version']}\nVERSION_CODENAME={said['codename']}\nNAME={said['os'].title()}"
+    return {
+        "fake_delay": 0,
+        "fake_delay_jitter": 0,
+        "fake_responses": {
+            "Look at a host and print what is there": json.dumps(said),
+            "Ask URLs as the host sees them": json.dumps(mirrors if mirrors is not None else answers()),
+            "/etc/os-release": release,
+            "uname -s": "Linux",
+            "useradd": "/usr/sbin/useradd",
+        },
+        **data,
+    }
+
+
+def write_inventory(folder: Path, fake: dict[str, dict[str, Any]], ssh: dict[str, dict[str, Any]]) -> None:
+    """An inventory directory with these hosts in one group; those in `ssh` are reached by ssh, or not."""
+    folder.mkdir(exist_ok=True)
+    entries = [*((f"@fake/{name}", data) for name, data in fake.items()), *ssh.items()]
+    (folder / "hosts.py").write_text(f"gpu = {entries!r}\n", encoding="utf-8")
