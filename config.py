@@ -45,7 +45,7 @@ def _accept_a_directory() -> None:
 
     cli._get_groups_from_filename = groups
     cli.make_inventory_from_files = inventory
-    cli._accepts_directories = True  # type: ignore[attr-defined]
+    cli._accepts_directories = True
 
 
 _accept_a_directory()

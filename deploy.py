@@ -20,13 +20,13 @@ from roles.vllm import vllm
 
 site = preflight()  # refuses before the first change
 if site is not None:
-    base(site.base)
-    nvidia(site)
-    docker(site)
-    vllm(site)
-    ollama(site)
-    adapter(site)
-    consumers(site)
-    monitoring(site)
+    base(settings=site.base)
+    nvidia(site=site)
+    docker(site=site)
+    vllm(site=site)
+    ollama(site=site)
+    adapter(site=site)
+    consumers(site=site)
+    monitoring(site=site)
     # Last: only here does something start, stop, or a port change hands.
-    phase(site, {**vllm_inputs(site), **ollama_inputs(site), **adapter_inputs(site)})
+    phase(site=site, inputs={**vllm_inputs(site), **ollama_inputs(site), **adapter_inputs(site)})

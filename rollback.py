@@ -18,4 +18,4 @@ from roles.vllm import inputs as vllm_inputs
 wanted = settings_of(host, "pyinfra inventory rollback.py")
 if wanted is not None:
     back = wanted.model_copy(update={"phase": 1})
-    phase(back, {**vllm_inputs(back), **ollama_inputs(back), **adapter_inputs(back)})
+    phase(site=back, inputs={**vllm_inputs(back), **ollama_inputs(back), **adapter_inputs(back)})

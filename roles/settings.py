@@ -27,9 +27,16 @@ class SettingsError(Exception):
         self.problems = problems
 
 
+def reachable_address(listening: str) -> str:
+    """Where a program of the same host reaches a server that listens on `listening` (an IPv4 address)."""
+    return "127.0.0.1" if listening == "0.0.0.0" else listening
+
+
 def unknown_setting(key: str, known: Collection[str]) -> str:
     """The message for a key nobody reads. `known` are full dotted keys of the same section."""
-    by_name = {name.rpartition(".")[2]: name for name in known}  # the section is right: it must not make all names alike
+    by_name = {
+        name.rpartition(".")[2]: name for name in known
+    }  # the section is right: it must not make all names alike
     near = get_close_matches(key.rpartition(".")[2], by_name, n=1)
     if near:
         return f"{key}: unknown setting; did you mean {by_name[near[0]]}?"

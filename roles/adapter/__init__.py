@@ -24,6 +24,7 @@ from roles.layout import (
 )
 from roles.releases import index_option, release_current, release_installed, uv, uv_environment
 from roles.rendering import render
+from roles.settings import reachable_address
 from roles.started_with import inputs_of
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def rendered(site: Site) -> dict[str, str]:
         "context_length": site.vllm.max_model_len,
         "family": pin.family if pin else "",
         "parameter_size": pin.parameters if pin else "",
-        "vision_url": f"http://127.0.0.1:{site.ollama.vision.port}",
+        "vision_url": f"http://{reachable_address(site.ollama.address)}:{site.ollama.vision.port}",
         "vision_models": list(site.ollama.vision.models),
     }
     return {

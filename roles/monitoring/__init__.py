@@ -14,6 +14,7 @@ from pyinfra.operations import systemd
 from roles.host_files import write
 from roles.layout import ADAPTER, LIBEXEC, OLLAMA_TEXT, OLLAMA_VISION, UNITS, VLLM
 from roles.rendering import render
+from roles.settings import reachable_address
 
 if TYPE_CHECKING:
     from roles.site import Site
@@ -39,13 +40,16 @@ def monitoring(site: Site) -> None:
 
 def checks(site: Site) -> dict[str, str]:
     """By unit, how it is asked while it runs: health and models, no generation, so that watching costs nothing."""
-    models = {
-        VLLM: ("vllm", site.vllm.port, (site.vllm.served_name,)),
-        ADAPTER: ("adapter", site.adapter.port, site.vllm.aliases),
-        OLLAMA_TEXT: ("ollama", site.ollama.text.port, site.ollama.text.models),
-        OLLAMA_VISION: ("ollama", site.ollama.vision.port, site.ollama.vision.models),
+    adapter, ollama = reachable_address(site.adapter.address), reachable_address(site.ollama.address)
+    asked = {
+        VLLM: ("vllm", "127.0.0.1", site.vllm.port, (site.vllm.served_name,)),
+        ADAPTER: ("adapter", adapter, site.adapter.port, site.vllm.aliases),
+        OLLAMA_TEXT: ("ollama", ollama, site.ollama.text.port, site.ollama.text.models),
+        OLLAMA_VISION: ("ollama", ollama, site.ollama.vision.port, site.ollama.vision.models),
     }
     return {
-        unit: shlex.join([service, "--port", str(port), *(word for name in names for word in ("--model", name))])
-        for unit, (service, port, names) in models.items()
+        unit: shlex.join(
+            [service, "--address", address, "--port", str(port), *(w for name in names for w in ("--model", name))]
+        )
+        for unit, (service, address, port, names) in asked.items()
     }

@@ -25,7 +25,8 @@ class HeldPackages(FactBase[list[str]]):
 @operation()
 def packages_held(packages: tuple[str, ...]) -> Generator[StringCommand, None, None]:
     """Have the packages on hold, so that only a deploy moves them."""
-    missing = sorted(set(packages) - set(host.get_fact(HeldPackages)))
+    held: list[str] = host.get_fact(HeldPackages)
+    missing = sorted(set(packages) - set(held))
     if not missing:
         host.noop("the packages are held")
         return

@@ -28,6 +28,7 @@ from roles.layout import (
 from roles.pins import pins
 from roles.releases import release_current, release_installed
 from roles.rendering import render
+from roles.settings import reachable_address
 from roles.started_with import inputs_of
 
 if TYPE_CHECKING:
@@ -127,6 +128,7 @@ def rendered(site: Site, instance: Instance) -> dict[str, str]:
         "instance": instance,
         "version": ollama_version(site),
         "address": site.ollama.address,
+        "probe_address": reachable_address(site.ollama.address),
         "pull_port": site.ollama.pull_port,
         "registry": site.mirrors.ollama_registry,
         "current": ollama_release(site).current,

@@ -38,6 +38,7 @@ from roles.phase.operations import (
     units_loaded,
 )
 from roles.rendering import render
+from roles.settings import reachable_address
 
 if TYPE_CHECKING:
     from roles.site import Site
@@ -81,18 +82,29 @@ def activate(site: Site, inputs: Inputs) -> None:
 
 def gates(site: Site) -> dict[str, list[str]]:
     """By unit, the arguments of llm-ready that prove it; the same probe that verify and the rollback use."""
-    vision = ["ollama", "--port", str(site.ollama.vision.port)]
-    vision_models = [word for model in site.ollama.vision.models for word in ("--model", model)]
+    ollama_at, adapter_at = reachable_address(site.ollama.address), reachable_address(site.adapter.address)
+    vision = _probe("ollama", ollama_at, site.ollama.vision.port, site.ollama.vision.models)
     if site.phase == 1:
-        text = ["ollama", "--port", str(site.ollama.text.port)]
-        text_models = [word for model in site.ollama.text.models for word in ("--model", model)]
-        return {OLLAMA_VISION: vision + vision_models, OLLAMA_TEXT: text + text_models}
-    aliases = [word for alias in site.vllm.aliases for word in ("--model", alias)]
+        return {
+            OLLAMA_VISION: vision,
+            OLLAMA_TEXT: _probe("ollama", ollama_at, site.ollama.text.port, site.ollama.text.models),
+        }
     return {
-        OLLAMA_VISION: vision + vision_models,
-        VLLM: ["vllm", "--port", str(site.vllm.port), "--model", site.vllm.served_name],
-        ADAPTER: ["adapter", "--port", str(site.adapter.port), *aliases],
+        OLLAMA_VISION: vision,
+        VLLM: _probe("vllm", "127.0.0.1", site.vllm.port, (site.vllm.served_name,)),
+        ADAPTER: _probe("adapter", adapter_at, site.adapter.port, site.vllm.aliases),
     }
+
+
+def _probe(service: str, address: str, port: int, models: tuple[str, ...]) -> list[str]:
+    return [
+        service,
+        "--address",
+        address,
+        "--port",
+        str(port),
+        *(word for model in models for word in ("--model", model)),
+    ]
 
 
 def gate_timeout_s(site: Site, unit: str) -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 from urllib.parse import quote
 
 from roles.apt_repositories import cuda_repository
@@ -209,7 +210,7 @@ def _no_revision(site: Site, newest: str | None) -> Finding:
     )
 
 
-def _json(answer: Answer) -> dict[str, object]:  # type: ignore[type-arg]
+def _json(answer: Answer) -> dict[str, Any]:
     try:
         content = json.loads(answer.text) if answer.status == 200 else {}
     except ValueError:

@@ -31,7 +31,9 @@ class Run:
         """Names of the steps that would change this host, in order."""
         name = f"@fake/{host}"
         return [
-            step["name"] for step in self.plan if name in step["hosts_with_change"] + step["hosts_with_conditional_change"]
+            step["name"]
+            for step in self.plan
+            if name in step["hosts_with_change"] + step["hosts_with_conditional_change"]
         ]
 
 
@@ -45,7 +47,10 @@ def pyinfra(tmp_path: Path) -> Pyinfra:
         (tmp_path / part).symlink_to(ROOT / part)
 
     def run(
-        hosts: dict[str, dict[str, Any]], *arguments: str, ssh: dict[str, dict[str, Any]] | None = None, **environment: str
+        hosts: dict[str, dict[str, Any]],
+        *arguments: str,
+        ssh: dict[str, dict[str, Any]] | None = None,
+        **environment: str,
     ) -> Run:
         write_inventory(tmp_path / "inventory", hosts, ssh or {})
         kept = {key: value for key, value in os.environ.items() if key in ("PATH", "HOME", "LANG")}

@@ -52,7 +52,9 @@ def answers(**changed: dict[str, Any]) -> list[dict[str, Any]]:
         },
     }
     plain = {"status": 200, "headers": {}, "error": ""}
-    given = {name: {"name": name, "url": f"http://mirror/{name}", **plain, "text": text} for name, text in texts.items()}
+    given = {
+        name: {"name": name, "url": f"http://mirror/{name}", **plain, "text": text} for name, text in texts.items()
+    }
     for name, change in changed.items():
         given[name.replace("_", "-")].update(change)
     return list(given.values())

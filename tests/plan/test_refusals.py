@@ -27,7 +27,11 @@ REFUSED: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     ),
     "a foreign process on 11434": (
         fake_host(FRESH | {"listeners": [holder(11434, "nginx", "nginx.service")]}),
-        ("port 11434", "adapter.port is held by nginx (pid 812, nginx.service)", "systemctl disable --now nginx.service"),
+        (
+            "port 11434",
+            "adapter.port is held by nginx (pid 812, nginx.service)",
+            "systemctl disable --now nginx.service",
+        ),
     ),
     "the Ollama of its own installer on 11434": (
         fake_host(FRESH | {"listeners": [holder(11434, "ollama", "ollama.service", "127.0.0.1")]}),
@@ -104,7 +108,9 @@ def test_our_own_services_on_their_ports_are_no_obstacle(pyinfra: Pyinfra) -> No
         holder(11435, "ollama", "ollama-vision.service"),
         holder(8000, "vllm", "vllm.service", "127.0.0.1"),
     ]
-    run = pyinfra({"gpu-01": fake_host(FRESH | {"listeners": listeners, "gpus": [H100]})}, "inventory", "deploy.py", "--dry")
+    run = pyinfra(
+        {"gpu-01": fake_host(FRESH | {"listeners": listeners, "gpus": [H100]})}, "inventory", "deploy.py", "--dry"
+    )
     assert run.status == 0, run.output
 
 

@@ -57,4 +57,9 @@ def test_a_record_of_a_unit_that_does_not_run_counts_nothing() -> None:
 
 
 def test_a_half_written_record_is_no_record() -> None:
-    assert parse_units([*SHOWN[:8], "record /run/llm/started-with/vllm.service.json", '{"uni'])["vllm.service"].started_with is None
+    assert (
+        parse_units([*SHOWN[:8], "record /run/llm/started-with/vllm.service.json", '{"uni'])[
+            "vllm.service"
+        ].started_with
+        is None
+    )

@@ -1,0 +1,85 @@
+"""Preflight's pure parts: what is missing, how large it is, and how findings are told. Scenarios: tests/plan."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+from roles.layout import ollama_manifest, snapshot, vllm_release
+from roles.preflight.facts import SCRIPTS, Answer, parse_survey
+from roles.preflight.findings import error, note, refuses, report, warning
+from roles.preflight.mirror_checks import model_sizes, questions
+from roles.preflight.needs import needs, paths_to_look_for
+from roles.site import site_from
+
+SITE = site_from([{}], {})
+
+
+def answer(text: str, status: int = 200) -> Answer:
+    return Answer(url="http://mirror", status=status, headers={}, text=text, error="")
+
+
+def test_a_bare_host_needs_everything() -> None:
+    missing = needs(SITE, [], {"model": 10, "llava:7b": 5})
+    assert missing.vllm
+    assert missing.model
+    assert missing.vision_models == ("llava:7b", "nomic-embed-text")
+    assert missing.bytes_by_folder["/var/lib/llm/hub"] == 10
+    assert missing.bytes_by_folder["/var/lib/ollama-vision"] == 5
+
+
+def test_a_complete_host_needs_nothing_and_asks_no_mirror() -> None:
+    missing = needs(SITE, paths_to_look_for(SITE), {})
+    assert not any((missing.uv, missing.vllm, missing.adapter, missing.ollama, missing.model))
+    assert sum(missing.bytes_by_folder.values()) == 0
+    asked = questions(SITE, missing, None, "debian", "12", "bookworm", docker_present=True)
+    assert [question.name for question in asked] == ["cuda"]
+
+
+def test_only_what_is_missing_is_asked_for() -> None:
+    present = {*paths_to_look_for(SITE)} - {ollama_manifest("vision", "llava:7b")}
+    asked = questions(SITE, needs(SITE, present, {}), None, "debian", "12", "bookworm", docker_present=True)
+    assert [question.name for question in asked] == ["registry:llava:7b", "cuda"]
+
+
+def test_another_revision_is_another_snapshot_and_another_lock_another_release() -> None:
+    other = site_from([{"vllm": {"model_revision": "a" * 40}}], {})
+    assert snapshot(other).marker != snapshot(SITE).marker
+    assert vllm_release(site_from([{"gpu": "none"}], {})).path != vllm_release(SITE).path
+
+
+def test_weights_in_a_second_format_are_not_counted() -> None:
+    siblings = [{"rfilename": "a.safetensors", "size": 13}, {"rfilename": "pytorch_model.bin", "size": 13}]
+    assert model_sizes({"hub": answer(json.dumps({"siblings": siblings}))}) == {"model": 13}
+    assert model_sizes({"hub": answer("<html>"), "registry:x": answer("", 404)}) == {}
+
+
+def test_a_question_shows_its_token_to_nobody_but_the_probe() -> None:
+    missing = needs(SITE, [], {})
+    asked = questions(SITE, missing, "hf_planted", "ubuntu", "24.04", "noble", docker_present=False)
+    assert {question.name for question in asked if question.token} == {"hub", "hub-file"}
+    assert all("hf_planted" not in question.url for question in asked)
+
+
+def test_a_report_puts_the_gravest_first_and_ends_with_the_next_command() -> None:
+    findings = [note("phase", "2"), warning("gpu", "old", "buy"), error("port 11434", "held", "free it")]
+    assert refuses(findings)
+    lines = report("gpu-01", findings, "pyinfra inventory deploy.py").splitlines()
+    assert lines[0] == "gpu-01: refused, nothing was changed (1 error, 1 warning)"
+    assert lines[1].split()[:3] == ["error", "port", "11434"]
+    assert lines[-1] == "then: pyinfra inventory deploy.py"
+
+
+def test_notes_and_warnings_refuse_nobody() -> None:
+    assert not refuses([note("a", "b"), warning("c", "d", "e")])
+
+
+def test_the_survey_of_this_very_machine_can_be_read() -> None:
+    asked = json.dumps({"paths": ["/etc/passwd", "/nowhere"], "folders": ["/var/lib/deep/below/nothing"]})
+    script = (SCRIPTS / "survey.py").read_text(encoding="utf-8")
+    done = subprocess.run([sys.executable, "-c", script, asked], capture_output=True, text=True, check=True)
+    survey = parse_survey(json.loads(done.stdout))
+    assert survey.present == {"/etc/passwd"}
+    assert survey.free["/var/lib/deep/below/nothing"] > 0
+    assert survey.memory > 0

@@ -1,0 +1,146 @@
+"""The rendered units, for a GPU host and for one without, held against systemd's own tools."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from roles import adapter, monitoring, ollama, phase, vllm
+from roles.layout import LIBEXEC
+from roles.rendering import render, systemd_word
+from roles.site import Site, site_from
+
+SITES: dict[str, dict[str, Any]] = {
+    "gpu": {"vllm": {"gpus": ["GPU-8f1c"]}, "ollama": {"vision": {"gpus": ["GPU-77aa"], "gpu_overhead_bytes": 10**9}}},
+    "cpu": {"gpu": "none"},
+    "base model": {"vllm": {"model": "meta-llama/Llama-2-7b-hf"}},
+    "odd words": {"vllm": {"extra_args": ["--override-generation-config", '{"top_k": 20, "x": "50%"}', "$HOME"]}},
+}
+
+
+def units(site: Site) -> dict[str, str]:
+    """Every unit of ours by file name."""
+    targets = {
+        target: render(
+            phase.__file__, "phase.target", phase=number, target=target, units=phase.PHASE_UNITS[number],
+            other=phase.PHASE_TARGETS[3 - number],
+        )
+        for number, target in phase.PHASE_TARGETS.items()
+    }  # fmt: skip
+    return {
+        "vllm.service": vllm.rendered(site)["unit"],
+        "vllm-model.service": vllm.rendered(site)["download"],
+        "ollama-vision.service": ollama.rendered(site, "vision")["unit"],
+        "ollama-vision-models.service": ollama.rendered(site, "vision")["pull"],
+        "ollama-text.service": ollama.rendered(site, "text")["unit"],
+        "ollama-text-models.service": ollama.rendered(site, "text")["pull"],
+        "ollama-adapter.service": adapter.rendered(site)["unit"],
+        "ollama-adapter.socket": adapter.rendered(site)["socket"],
+        "llm-check.service": render(monitoring.__file__, "llm-check.service", libexec=LIBEXEC),
+        "llm-check.timer": render(monitoring.__file__, "llm-check.timer", interval=60),
+        **targets,
+    }
+
+
+@pytest.fixture(params=SITES)
+def site(request: pytest.FixtureRequest) -> Site:
+    return site_from([SITES[request.param]], {})
+
+
+@pytest.fixture
+def analyze() -> str:
+    program = shutil.which("systemd-analyze")
+    if program is None:
+        pytest.skip("systemd-analyze is not here (apt-get install systemd)")
+    return program
+
+
+def test_systemd_understands_every_line(site: Site, analyze: str, tmp_path: Path) -> None:
+    for name, text in units(site).items():
+        (tmp_path / name).write_text(text)
+    done = subprocess.run(
+        [analyze, "verify", "--man=no", *map(str, tmp_path.iterdir())], capture_output=True, text=True
+    )
+    # The programs are not on this machine; everything else that it says is a mistake of ours.
+    said = [
+        line
+        for line in done.stderr.splitlines()
+        if str(tmp_path) in line or any(line.startswith(name) for name in units(site))
+        if "is not executable" not in line
+    ]
+    assert said == []
+
+
+@pytest.mark.parametrize(
+    "unit", ["vllm", "vllm-model", "ollama-vision", "ollama-text-models", "ollama-adapter", "llm-check"]
+)
+def test_exposure_is_at_most_2_5(unit: str, site: Site, analyze: str, tmp_path: Path) -> None:
+    file = tmp_path / f"{unit}.service"
+    file.write_text(units(site)[file.name])
+    done = subprocess.run(
+        [analyze, "security", "--offline=true", "--threshold=25", "--no-pager", str(file)],
+        capture_output=True,
+        text=True,
+    )
+    assert "Overall exposure level" in done.stdout, done.stderr
+    assert done.returncode == 0, done.stdout.splitlines()[-1]
+
+
+def test_a_card_is_allowed_only_where_there_is_one() -> None:
+    gpu, cpu = units(site_from([SITES["gpu"]], {})), units(site_from([SITES["cpu"]], {}))
+    for name in ("vllm.service", "ollama-vision.service", "ollama-text.service"):
+        assert "DeviceAllow=char-nvidia* rw" in gpu[name]
+        assert "PrivateDevices" not in gpu[name]
+        assert "PrivateDevices=yes" in cpu[name]
+    assert "PrivateDevices=yes" in gpu["ollama-adapter.service"]
+    assert "CUDA_VISIBLE_DEVICES=GPU-8f1c" in gpu["vllm.service"]
+    assert "CUDA_VISIBLE_DEVICES=GPU-77aa" in gpu["ollama-vision.service"]
+
+
+def test_no_unit_holds_a_secret_or_a_token_variable(site: Site) -> None:
+    for name, text in units(site).items():
+        assert "HF_TOKEN" not in text, name
+        assert "LoadCredential=hub-token:" in text or name != "vllm-model.service"
+
+
+def test_the_phases_exclude_each_other_and_share_the_vision_server() -> None:
+    found = units(site_from([{}], {}))
+    assert "Conflicts=llm-phase2.target" in found["llm-phase1.target"]
+    assert "Conflicts=llm-phase1.target" in found["llm-phase2.target"]
+    assert "WantedBy=llm-phase1.target llm-phase2.target" in found["ollama-vision.service"]
+    assert "PartOf" not in found["ollama-vision.service"]
+    for name in ("vllm.service", "ollama-adapter.service", "ollama-adapter.socket"):
+        assert "PartOf=llm-phase2.target" in found[name]
+    assert "Conflicts=ollama-adapter.socket ollama-adapter.service" in found["ollama-text.service"]
+
+
+def test_vllm_listens_on_loopback_and_is_told_what_the_settings_say() -> None:
+    site = site_from([{"vllm": {"max_model_len": 8192, "prefix_caching": False, "gpu_memory_utilization": 0.7}}], {})
+    flags = yaml.safe_load(vllm.rendered(site)["configuration"])
+    assert (flags["host"], flags["port"], flags["served-model-name"]) == ("127.0.0.1", 8000, ["llm"])
+    assert (flags["max-model-len"], flags["gpu-memory-utilization"]) == (8192, 0.7)
+    assert flags["no-enable-prefix-caching"] is True
+    assert flags["model"].endswith(site.model_revision or "-")
+
+
+def test_a_base_model_gets_the_shipped_chat_template_and_a_chat_model_keeps_its_own() -> None:
+    base, chat = site_from([SITES["base model"]], {}), site_from([{}], {})
+    assert yaml.safe_load(vllm.rendered(base)["configuration"])["chat-template"] == vllm.PLAIN_TEMPLATE
+    assert "chat-template" not in yaml.safe_load(vllm.rendered(chat)["configuration"])
+
+
+def test_words_of_an_exec_line_survive_systemds_quoting_rules() -> None:
+    assert systemd_word('a "b" 50% $HOME \\') == '"a \\"b\\" 50%% $$HOME \\\\"'
+
+
+def test_every_input_of_a_service_changes_its_record() -> None:
+    plain = site_from([{}], {})
+    longer = site_from([{"vllm": {"max_model_len": 2048}}], {})
+    assert vllm.inputs(plain)["vllm.service"] != vllm.inputs(longer)["vllm.service"]
+    assert adapter.inputs(plain)["ollama-adapter.service"] != adapter.inputs(longer)["ollama-adapter.service"]
+    assert ollama.inputs(plain) == ollama.inputs(longer)

@@ -1,0 +1,92 @@
+"""What verify reads on a host, parsed."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.verify.seen import Owner, differences, owners_command, parse_listeners, parse_owners, parse_units
+from tests.verify.web import Answer, is_any, parse_answer, url_of
+
+SS = """\
+LISTEN 0 1024    0.0.0.0:11434 0.0.0.0:* users:(("python",pid=4604,fd=3),("systemd",pid=1,fd=39))
+LISTEN 0 4096  127.0.1.1:38379 0.0.0.0:* users:(("VLLM::EngineCor",pid=3262,fd=27))
+LISTEN 0 128   127.0.0.53%lo:53 0.0.0.0:*
+LISTEN 0 128        [::]:22      [::]:* users:(("sshd",pid=44,fd=4))
+LISTEN 0 4096          *:9100       *:* users:(("node_exporter",pid=7,fd=3))
+LISTEN 0 50  [::ffff:127.0.0.1]:7474 *:* users:(("java",pid=8,fd=3))
+"""
+
+
+def test_a_listener_has_an_address_a_port_and_all_its_holders() -> None:
+    first = parse_listeners(SS)[0]
+    assert (first.address, first.port, first.programs) == ("0.0.0.0", 11434, {4604: "python", 1: "systemd"})
+    assert str(first) == "0.0.0.0:11434 (python, systemd)"
+
+
+def test_loopback_is_every_address_of_it_in_every_spelling() -> None:
+    assert [item.port for item in parse_listeners(SS) if item.beyond_loopback] == [11434, 22, 9100]
+
+
+def test_a_listener_whose_holder_is_not_seen_says_so() -> None:
+    assert str(parse_listeners(SS)[2]) == "127.0.0.53:53 (no process)"
+
+
+def test_units_are_told_apart_by_the_empty_line_and_values_may_hold_equals_signs() -> None:
+    units = parse_units("Id=a.service\nEnvironment=A=1 B=2\nDropInPaths=\n\nId=b.target\nActiveState=active\n")
+    assert units["a.service"] == {"Id": "a.service", "Environment": "A=1 B=2", "DropInPaths": ""}
+    assert units["b.target"]["ActiveState"] == "active"
+
+
+def test_a_process_belongs_to_the_innermost_unit_of_its_control_group() -> None:
+    deep = "0::/user.slice/user-0.slice/user@0.service/app.slice/x.service"
+    text = f"7 999 0::/system.slice/vllm.service\n8 1000 {deep}\n1 0 0::/init.scope\n"
+    assert parse_owners(text) == {
+        7: Owner(999, "vllm.service"),
+        8: Owner(1000, "x.service"),
+        1: Owner(0, "init.scope"),
+    }
+
+
+def test_the_command_for_owners_names_each_process_once() -> None:
+    assert owners_command([7, 3, 7]).startswith("for p in 3 7; do ")
+
+
+def test_only_what_differs_is_reported_with_both_values() -> None:
+    assert differences({"a": 1, "b": 2, "c": 3}, {"a": 1, "b": 9}) == [
+        "b: expected 2, seen 9",
+        "c: expected 3, seen nothing",
+    ]
+
+
+def test_an_answer_is_taken_apart_and_an_interim_one_is_skipped() -> None:
+    text = 'HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 404 Not Found\r\nContent-Type: application/json\r\n\r\n{"error":"x"}\r\n\r\n'
+    answer = parse_answer("gpu-01", "POST http://h/x", text)
+    assert (answer.status, answer.content_type) == (404, "application/json")
+    assert answer.json(status=404) == {"error": "x"}
+    assert answer.said.startswith('gpu-01: POST http://h/x answered 404: {"error":"x"}')
+
+
+def test_a_failure_names_host_question_answer_and_what_was_expected() -> None:
+    answer = Answer("gpu-01", "GET http://127.0.0.1:8000/health", 0, "", "connection refused")
+    with pytest.raises(pytest.fail.Exception) as failure:
+        answer.json()
+    assert str(failure.value) == (
+        "gpu-01: GET http://127.0.0.1:8000/health got no answer: connection refused\n  expected: 200 with JSON"
+    )
+
+
+@pytest.mark.parametrize("body", ['{"done": true}\n', "", "no json\nat all\n"])
+def test_one_frame_or_none_is_no_stream(body: str) -> None:
+    with pytest.raises(pytest.fail.Exception, match="lines of JSON"):
+        Answer("gpu-01", "POST /api/generate", 200, "application/x-ndjson", body).frames()
+
+
+def test_frames_are_the_lines_of_a_stream() -> None:
+    body = '{"response": "a", "done": false}\n{"response": "", "done": true}\n'
+    frames = Answer("gpu-01", "POST /api/generate", 200, "application/x-ndjson", body).frames()
+    assert [frame["done"] for frame in frames] == [False, True]
+
+
+def test_a_url_takes_both_families() -> None:
+    assert (url_of("10.0.0.7", 1), url_of("::1", 2)) == ("http://10.0.0.7:1", "http://[::1]:2")
+    assert (is_any("0.0.0.0"), is_any("::"), is_any("10.0.0.7")) == (True, True, False)

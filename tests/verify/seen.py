@@ -1,0 +1,91 @@
+"""What a host shows of itself, parsed: units as systemd tells them, listeners as ss tells them, owners as /proc tells them."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+# fmt: off
+UNIT_PROPERTIES = (
+    "Id", "LoadState", "ActiveState", "SubState", "UnitFileState", "FragmentPath", "DropInPaths", "NeedDaemonReload",
+    "NRestarts", "MainPID", "Wants", "User", "DynamicUser", "UID", "NoNewPrivileges", "ProtectSystem", "ProtectHome",
+    "PrivateTmp", "PrivateDevices", "DevicePolicy", "ProtectProc", "ProtectKernelModules", "ProtectKernelTunables",
+    "ProtectControlGroups", "RestrictNamespaces", "RestrictSUIDSGID", "LockPersonality", "CapabilityBoundingSet",
+    "AmbientCapabilities", "SystemCallArchitectures", "UMask", "MemoryDenyWriteExecute",
+)
+# fmt: on
+
+Unit = Mapping[str, str]
+
+
+def parse_units(text: str) -> dict[str, Unit]:
+    """By name, the properties that `systemctl show` printed. A unit it does not know has LoadState=not-found."""
+    blocks = (dict(line.split("=", 1) for line in block.splitlines() if "=" in line) for block in text.split("\n\n"))
+    return {block["Id"]: block for block in blocks if "Id" in block}
+
+
+@dataclass(frozen=True)
+class Listener:
+    """A listening TCP socket; `programs` are the names of the processes that hold it, by pid."""
+
+    address: str
+    port: int
+    programs: Mapping[int, str]
+
+    @property
+    def beyond_loopback(self) -> bool:
+        address = ipaddress.ip_address(self.address)
+        mapped = getattr(address, "ipv4_mapped", None)
+        return not (mapped or address).is_loopback
+
+    def __str__(self) -> str:
+        where = f"[{self.address}]" if ":" in self.address else self.address
+        return f"{where}:{self.port} ({', '.join(sorted(set(self.programs.values()))) or 'no process'})"
+
+
+def parse_listeners(text: str) -> list[Listener]:
+    """What `ss -Hltnp` printed. `*` is every address of both families; an interface (`%lo`) is not part of the address."""
+    listeners = []
+    for line in text.splitlines():
+        local = line.split()[3]
+        address, _, port = local.rpartition(":")
+        address = address.strip("[]").partition("%")[0]
+        programs = {int(pid): name for name, pid in re.findall(r'\("((?:[^"\\]|\\.)*)",pid=(\d+)', line)}
+        listeners.append(Listener("::" if address == "*" else address.strip("[]"), int(port), programs))
+    return listeners
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Who a process is: its user's number and the unit that it belongs to ("" for none)."""
+
+    uid: int
+    unit: str
+
+
+def owners_command(pids: Iterable[int]) -> str:
+    """A shell command that prints, for each process that still runs: pid, uid, control group."""
+    words = " ".join(str(pid) for pid in sorted(set(pids)))
+    facts = 'echo "$p $(stat -c %u /proc/$p) $(tail -n 1 /proc/$p/cgroup)"'
+    return f"for p in {words}; do [ -r /proc/$p/cgroup ] && {facts}; done; true"
+
+
+def parse_owners(text: str) -> dict[int, Owner]:
+    """By pid. The unit is the innermost `.service` or `.scope` of the control group."""
+    owners = {}
+    for line in text.splitlines():
+        pid, uid, group = line.split(" ", 2)
+        units = [part for part in group.split("/") if part.endswith((".service", ".scope"))]
+        owners[int(pid)] = Owner(int(uid), units[-1] if units else "")
+    return owners
+
+
+def differences(wanted: Mapping[str, object], seen: Mapping[str, object]) -> list[str]:
+    """One line for each key of `wanted` that `seen` has another value for, or not at all."""
+    return [
+        f"{key}: expected {value!r}, seen {seen[key]!r}" if key in seen else f"{key}: expected {value!r}, seen nothing"
+        for key, value in wanted.items()
+        if key not in seen or seen[key] != value
+    ]

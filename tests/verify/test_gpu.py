@@ -1,0 +1,97 @@
+"""The cards. Only for hosts with gpu = "nvidia". No machine with a card was at hand when this was written: never run on one.
+
+Queries of nvidia-smi and its output format are from NVIDIA's documentation; /proc/driver/nvidia/version is the loaded module's.
+"""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from roles.pins import pins
+from roles.site import Site
+from tests.verify.conftest import Expect, Run
+from tests.verify.targets import Target
+from tests.verify.web import Endpoint
+
+pytestmark = pytest.mark.gpu
+
+
+def loaded_driver(run: Run) -> str:
+    """The version of the loaded module, "" without one: `NVRM version: NVIDIA UNIX … Kernel Module  580.95.05  …`."""
+    match = re.search(r"Kernel Module(?: for \S+)?\s+(\d+(?:\.\d+)+)", run("cat /proc/driver/nvidia/version")[1])
+    return match.group(1) if match else ""
+
+
+def test_the_loaded_driver_is_the_installed_one(run: Run, expect: Expect) -> None:
+    installed = run("modinfo --field version nvidia")[1].strip()
+    expect(
+        "driver; a difference is a reboot that is due",
+        {"loaded": installed or "a driver"},
+        {"loaded": loaded_driver(run)},
+    )
+
+
+def test_the_driver_is_of_the_pinned_branch(site: Site, run: Run, expect: Expect) -> None:
+    branch = site.nvidia.branch or pins().nvidia.branch
+    expect("branch of the loaded driver", {"branch": branch}, {"branch": loaded_driver(run).partition(".")[0]})
+
+
+def test_the_driver_is_held(run: Run, expect: Expect) -> None:
+    held = run("apt-mark showhold")[1].split()
+    wanted = ("nvidia-driver-cuda", "nvidia-persistenced")
+    expect("apt-mark showhold", dict.fromkeys(wanted, True), {name: name in held for name in wanted})
+
+
+def test_every_card_of_the_settings_is_there(target: Target, site: Site, run: Run) -> None:
+    code, out, err = run("nvidia-smi --query-gpu=uuid --format=csv,noheader")
+    cards = out.split()
+    named = {*site.vllm.gpus, *site.ollama.vision.gpus, *site.ollama.text.gpus}
+    assert code == 0, f"{target.name}: expected nvidia-smi to list cards, seen {out}{err}"
+    assert len(cards) >= site.vllm.tensor_parallel_size, (
+        f"{target.name}: expected {site.vllm.tensor_parallel_size} cards, seen {cards}"
+    )
+    assert named <= set(cards), f"{target.name}: expected {sorted(named)}, seen {cards}"
+
+
+def test_persistence_mode_is_on(run: Run, expect: Expect) -> None:
+    modes = set(run("nvidia-smi --query-gpu=persistence_mode --format=csv,noheader")[1].split())
+    expect("nvidia-smi, persistence_mode of all cards", {"modes": {"Enabled"}}, {"modes": modes})
+
+
+def test_no_card_has_reported_an_error_since_boot(target: Target, run: Run) -> None:
+    lines = run("journalctl -k -b --no-pager -o cat -g 'NVRM: Xid'")[1].splitlines()
+    xids = [line for line in lines if "Xid" in line]
+    assert not xids, f"{target.name}: expected no XID in the kernel's log, seen {len(xids)}, the last: {xids[-1]}"
+
+
+@pytest.mark.phase(2)
+def test_vllm_holds_memory_of_a_card(target: Target, run: Run) -> None:
+    pids = run("nvidia-smi --query-compute-apps=pid --format=csv,noheader")[1].split()
+    members = run("cat /sys/fs/cgroup/system.slice/vllm.service/cgroup.procs")[1].split()
+    assert set(pids) & set(members), f"{target.name}: expected a process of vllm.service on a card, seen {pids}"
+
+
+def expect_on_the_card(server: Endpoint, model: str, body: dict[str, object]) -> None:
+    __tracebackhide__ = True
+    server.post(*_use(model, body)).json()
+    loaded = {item["name"]: item.get("size_vram", 0) for item in server.get("/api/ps").json()["models"]}
+    assert any(loaded.values()), f"{server.host}: expected {model} in the card's memory, size_vram seen: {loaded}"
+
+
+def _use(model: str, body: dict[str, object]) -> tuple[str, dict[str, object]]:
+    return ("/api/embed" if "input" in body else "/api/generate"), {"model": model, "stream": False, **body}
+
+
+def test_ollama_vision_runs_on_the_card(vision: Endpoint, site: Site) -> None:
+    for model in site.ollama.vision.models:
+        embeds = "embedding" in vision.post("/api/show", {"model": model}).json()["capabilities"]
+        body: dict[str, object] = {"input": "Hello"} if embeds else {"prompt": "Hello", "options": {"num_predict": 1}}
+        expect_on_the_card(vision, model, body)
+
+
+@pytest.mark.phase(1)
+def test_ollama_text_runs_on_the_card(text: Endpoint, site: Site) -> None:
+    for model in site.ollama.text.models:
+        expect_on_the_card(text, model, {"prompt": "Hello", "options": {"num_predict": 1}})

@@ -1,0 +1,106 @@
+"""Ports: each on exactly the address that the settings say, held by the right process, and nothing else beyond loopback.
+
+TCP only; ss sees the host's own network namespace, not those of containers.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from roles.layout import ADAPTER, OLLAMA_TEXT, OLLAMA_VISION, OUR_UNITS, VLLM
+from roles.site import Site
+from tests.verify.conftest import Expect
+from tests.verify.seen import Listener, Owner, Unit
+from tests.verify.targets import Target
+
+# Container ports are declared in the compose file that publishes them; systemd holds 22 where ssh is socket-activated.
+ALLOWED = ("sshd", "systemd:22", "docker-proxy")
+
+
+def declared(site: Site) -> dict[int, tuple[str, str]]:
+    """By port, the address it is served on and the unit that serves it, in the host's phase."""
+    ports = {site.ollama.vision.port: (site.ollama.address, OLLAMA_VISION)}
+    if site.phase == 1:
+        return ports | {site.ollama.text.port: (site.ollama.address, OLLAMA_TEXT)}
+    return ports | {
+        site.vllm.port: ("127.0.0.1", VLLM),
+        site.adapter.port: (site.adapter.address, ADAPTER),
+    }
+
+
+def test_every_declared_port_listens_on_its_address_and_nowhere_else(
+    site: Site, listeners: list[Listener], expect: Expect
+) -> None:
+    wanted = {f"port {port}": [address] for port, (address, _) in declared(site).items()}
+    seen = {f"port {port}": sorted(item.address for item in listeners if item.port == port) for port in declared(site)}
+    expect("addresses that listen", wanted, seen)
+
+
+def test_every_declared_port_is_held_by_its_unit_and_user(
+    site: Site, units: dict[str, Unit], listeners: list[Listener], owners: dict[int, Owner], expect: Expect
+) -> None:
+    wanted = {f"port {port}": [f"{unit} as {units[unit]['UID']}"] for port, (_, unit) in declared(site).items()}
+    seen = {f"port {port}": _holders(port, listeners, owners) for port in declared(site)}
+    expect("holders of the ports", wanted, seen)
+
+
+def _holders(port: int, listeners: list[Listener], owners: dict[int, Owner]) -> list[str]:
+    # Process 1 holds the adapter's socket too: that is what socket activation means. See the test of the socket below.
+    pids = {pid for item in listeners if item.port == port for pid in item.programs if pid != 1}
+    return sorted({f"{owners[pid].unit or 'no unit'} as {owners[pid].uid}" for pid in pids if pid in owners})
+
+
+@pytest.mark.phase(2)
+def test_the_adapters_port_is_systemds_so_that_a_restart_refuses_nobody(
+    target: Target, site: Site, listeners: list[Listener]
+) -> None:
+    held = [item for item in listeners if item.port == site.adapter.port]
+    assert any(1 in item.programs for item in held), (
+        f"{target.name}: expected process 1 among the holders of {site.adapter.port}, seen {', '.join(map(str, held)) or 'none'}"
+    )
+
+
+@pytest.mark.phase(2)
+def test_vllm_listens_on_loopback_only_its_engine_included(
+    target: Target, listeners: list[Listener], owners: dict[int, Owner]
+) -> None:
+    ours = [item for item in listeners if any(owners[pid].unit == VLLM for pid in item.programs if pid in owners)]
+    open_to_all = [str(item) for item in ours if item.beyond_loopback]
+    assert ours, f"{target.name}: expected a listener of {VLLM}, seen none"
+    assert not open_to_all, f"{target.name}: expected {VLLM} on loopback only, seen {', '.join(open_to_all)}"
+
+
+def test_no_unit_of_ours_listens_beyond_loopback_on_an_undeclared_port(
+    target: Target, site: Site, listeners: list[Listener], owners: dict[int, Owner]
+) -> None:
+    extra = [
+        str(item)
+        for item in listeners
+        if item.beyond_loopback
+        and item.port not in declared(site)
+        and any(owners[pid].unit in OUR_UNITS for pid in item.programs if pid in owners)
+    ]
+    assert not extra, f"{target.name}: expected only ports {sorted(declared(site))}, seen also {', '.join(extra)}"
+
+
+def test_nothing_unexpected_listens_beyond_loopback(target: Target, site: Site, listeners: list[Listener]) -> None:
+    allowed = {*ALLOWED, *target.listeners}
+    foreign = [
+        str(item)
+        for item in listeners
+        if item.beyond_loopback and item.port not in declared(site) and not _is_allowed(item, allowed)
+    ]
+    assert not foreign, (
+        f"{target.name}: unexpected listeners: {', '.join(foreign)}\n  stop them, or allow them in the host's data: "
+        '_verify_listeners = ["program:port"]'
+    )
+
+
+def _is_allowed(item: Listener, allowed: set[str]) -> bool:
+    return bool(item.programs) and all({name, f"{name}:{item.port}"} & allowed for name in item.programs.values())
+
+
+@pytest.mark.phase(1)
+def test_the_ports_that_phase_2_will_need_are_free(target: Target, site: Site, listeners: list[Listener]) -> None:
+    taken = [str(item) for item in listeners if item.port == site.vllm.port]
+    assert not taken, f"{target.name}: expected nobody on {site.vllm.port} in Phase 1, seen {', '.join(taken)}"

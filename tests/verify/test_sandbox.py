@@ -1,0 +1,99 @@
+"""Sandboxes as rendered, in systemd's view and in the kernel's; secrets where they belong and nowhere else."""
+
+from __future__ import annotations
+
+import pytest
+
+from roles.layout import (
+    ADAPTER,
+    CREDENTIALS,
+    ETC,
+    HUB_TOKEN,
+    OLLAMA_TEXT,
+    OLLAMA_VISION,
+    OUR_UNITS,
+    PHASE_UNITS,
+    UNITS,
+    VLLM,
+    VLLM_MODEL,
+)
+from roles.site import Site
+from tests.verify.conftest import Expect, Run
+from tests.verify.seen import Unit
+from tests.verify.targets import Target
+
+USERS = {VLLM: "vllm", VLLM_MODEL: "vllm", ADAPTER: "ollama-adapter", OLLAMA_TEXT: "ollama", OLLAMA_VISION: "ollama"}
+SANDBOX = {
+    "NoNewPrivileges": "yes",
+    "ProtectSystem": "strict",
+    "ProtectHome": "yes",
+    "PrivateTmp": "yes",
+    "ProtectProc": "invisible",
+    "ProtectKernelModules": "yes",
+    "ProtectKernelTunables": "yes",
+    "ProtectControlGroups": "yes",
+    "RestrictNamespaces": "yes",
+    "RestrictSUIDSGID": "yes",
+    "LockPersonality": "yes",
+    "CapabilityBoundingSet": "",
+    "AmbientCapabilities": "",
+    "SystemCallArchitectures": "native",
+    "UMask": "0027",
+}
+
+
+def running(site: Site) -> list[str]:
+    return [unit for unit in PHASE_UNITS[site.phase] if unit.endswith(".service")]
+
+
+def test_every_service_runs_in_the_sandbox(site: Site, units: dict[str, Unit], expect: Expect) -> None:
+    devices = {"PrivateDevices": "yes"} if site.gpu == "none" else {"DevicePolicy": "closed"}
+    for unit, user in USERS.items():
+        expect(f"sandbox of {unit}", SANDBOX | devices | {"User": user}, units[unit])
+
+
+def test_the_adapter_has_a_user_that_exists_only_while_it_runs(units: dict[str, Unit], expect: Expect) -> None:
+    expect(f"sandbox of {ADAPTER}", {"DynamicUser": "yes", "MemoryDenyWriteExecute": "yes"}, units[ADAPTER])
+
+
+def test_the_kernel_holds_every_process_to_it(site: Site, units: dict[str, Unit], run: Run, expect: Expect) -> None:
+    for unit in running(site):
+        text = run(f"cat /proc/{units[unit]['MainPID']}/status")[1]
+        seen = {key: value.split() for key, _, value in (line.partition(":") for line in text.splitlines())}
+        wanted = {"NoNewPrivs": ["1"], "CapEff": ["0" * 16], "CapBnd": ["0" * 16], "Seccomp": ["2"]}
+        expect(f"main process of {unit} in /proc", wanted | {"Uid": [units[unit]["UID"]] * 4}, seen)
+        expect(f"main process of {unit} in /proc", {"root": False}, {"root": seen.get("Uid", ["0"])[0] == "0"})
+
+
+def test_the_hub_token_is_roots_alone(site: Site, run: Run, expect: Expect) -> None:
+    if run(f"test -e {HUB_TOKEN}")[0]:
+        pytest.skip("no hub token on this host")
+    seen = run(f"stat -c '%n %U:%G %a' {CREDENTIALS} {HUB_TOKEN}")[1].splitlines()
+    wanted = {CREDENTIALS: "root:root 700", HUB_TOKEN: "root:root 600"}
+    expect("owner and mode", wanted, dict(line.split(" ", 1) for line in seen))
+
+
+def test_the_hub_token_is_in_no_unit_file_setting_or_environment(
+    target: Target, site: Site, units: dict[str, Unit], run: Run
+) -> None:
+    if run(f"test -s {HUB_TOKEN}")[0]:
+        pytest.skip("no hub token on this host")
+    # The comparison happens on the host: the token never leaves it.
+    pids = " ".join(units[unit]["MainPID"] for unit in running(site))
+    script = (
+        f"grep -rlFf {HUB_TOKEN} {UNITS} {ETC} --exclude-dir=credentials; "
+        f"for u in {' '.join(sorted(OUR_UNITS))}; do systemctl show $u | grep -qFf {HUB_TOKEN} && echo systemctl show $u; done; "
+        f"for p in {pids}; do for f in environ cmdline; do grep -qaFf {HUB_TOKEN} /proc/$p/$f && echo /proc/$p/$f; done; done; true"
+    )
+    found = run(script)[1].splitlines()
+    assert not found, f"{target.name}: expected the hub token in {HUB_TOKEN} alone, seen also in: {', '.join(found)}"
+
+
+def test_no_environment_holds_a_variable_that_is_named_like_a_secret(
+    target: Target, site: Site, units: dict[str, Unit], run: Run
+) -> None:
+    for unit in running(site):
+        names = run(f"tr '\\0' '\\n' < /proc/{units[unit]['MainPID']}/environ | cut -d= -f1")[1].split()
+        secret = [name for name in names if any(word in name for word in ("TOKEN", "SECRET", "PASSWORD", "API_KEY"))]
+        assert names, f"{target.name}: expected to read the environment of {unit}, seen nothing"
+        assert not secret, f"{target.name}: expected no secret in the environment of {unit}, seen {', '.join(secret)}"

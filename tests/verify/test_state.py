@@ -1,0 +1,44 @@
+"""The record of what the host is: true, and what this checkout with this inventory would make of it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from roles.layout import STATE_FILE, Release, adapter_release, ollama_release, snapshot, vllm_release
+from roles.site import Site
+from tests.verify.conftest import Expect, Run
+from tests.verify.targets import Target
+
+
+def releases(site: Site) -> dict[str, Release]:
+    return {"vllm": vllm_release(site), "adapter": adapter_release(), "ollama": ollama_release(site)}
+
+
+@pytest.fixture(scope="session")
+def state(target: Target, run: Run) -> dict[str, Any]:
+    code, out, err = run(f"cat {STATE_FILE}")
+    if code:
+        pytest.fail(f"{target.name}: expected {STATE_FILE}, seen {err.strip()}\n  deploy writes it last", pytrace=False)
+    read: dict[str, Any] = json.loads(out)
+    return read
+
+
+def test_the_recorded_phase_is_the_one_of_the_settings(state: dict[str, Any], site: Site, expect: Expect) -> None:
+    expect(STATE_FILE, {"phase": site.phase}, state)
+
+
+def test_the_recorded_releases_are_the_ones_in_use(state: dict[str, Any], site: Site, run: Run, expect: Expect) -> None:
+    links = {name: run(f"readlink {release.current}")[1].strip() for name, release in releases(site).items()}
+    expect(f"links `current` against {STATE_FILE}", {name: state.get(name) for name in links}, links)
+
+
+def test_the_releases_are_the_ones_of_this_checkout(state: dict[str, Any], site: Site, expect: Expect) -> None:
+    wanted = {name: release.name for name, release in releases(site).items()}
+    expect(f"{STATE_FILE}; pyinfra INVENTORY deploy.py --dry shows what is due", wanted, state)
+
+
+def test_the_recorded_model_is_the_one_of_the_settings(state: dict[str, Any], site: Site, expect: Expect) -> None:
+    expect(STATE_FILE, {"model": f"{site.vllm.model}@{snapshot(site).revision}"}, state)

@@ -1,0 +1,67 @@
+"""The units of the phase: running, untouched since they were written, and never restarted on the way."""
+
+from __future__ import annotations
+
+import json
+
+from roles.layout import OUR_UNITS, PHASE_TARGETS, PHASE_UNITS, UNITS
+from roles.site import Site
+from roles.started_with import RECORDS, inputs_path
+from tests.verify.conftest import Expect, Run
+from tests.verify.seen import Unit
+
+
+def test_every_unit_of_the_phase_runs(site: Site, units: dict[str, Unit], expect: Expect) -> None:
+    # A socket is "listening" before its first connection and "running" while the service has taken it over.
+    wanted = {unit: "active (running)" for unit in PHASE_UNITS[site.phase]}
+    expect("state of units", wanted, {unit: "{ActiveState} ({SubState})".format(**units[unit]) for unit in wanted})
+
+
+def test_every_unit_is_tied_to_its_phase(site: Site, units: dict[str, Unit], expect: Expect) -> None:
+    wanted = dict.fromkeys((*PHASE_UNITS[1], *PHASE_UNITS[2]), "enabled")
+    expect("UnitFileState", wanted, {unit: units[unit]["UnitFileState"] for unit in wanted})
+
+
+def test_no_unit_of_the_phase_was_restarted_by_systemd(site: Site, units: dict[str, Unit], expect: Expect) -> None:
+    services = [unit for unit in PHASE_UNITS[site.phase] if unit.endswith(".service")]
+    expect(
+        "NRestarts; see journalctl -u UNIT", dict.fromkeys(services, "0"), {u: units[u]["NRestarts"] for u in services}
+    )
+
+
+def test_systemd_has_read_every_unit_as_it_is_on_disk(units: dict[str, Unit], expect: Expect) -> None:
+    expect("NeedDaemonReload", dict.fromkeys(_all(), "no"), {unit: units[unit]["NeedDaemonReload"] for unit in _all()})
+
+
+def test_every_unit_is_the_one_that_deploy_wrote(units: dict[str, Unit], expect: Expect) -> None:
+    wanted = {unit: f"{UNITS}/{unit}" for unit in _all()}
+    expect("FragmentPath", wanted, {unit: units[unit]["FragmentPath"] for unit in wanted})
+
+
+def test_no_drop_in_changes_a_unit(units: dict[str, Unit], expect: Expect) -> None:
+    # What the distribution ships for all units, below /usr/lib, is none of a person's doing.
+    seen = {
+        unit: [path for path in units[unit]["DropInPaths"].split() if not path.startswith("/usr/lib/")]
+        for unit in _all()
+    }
+    expect("DropInPaths", {unit: [] for unit in _all()}, seen)
+
+
+def test_every_unit_of_the_phase_was_started_with_the_inputs_on_disk(site: Site, run: Run, expect: Expect) -> None:
+    names = PHASE_UNITS[site.phase]
+    wanted, seen = ({unit: _content(run, path(unit)) for unit in names} for path in (inputs_path, _record))
+    expect("inputs on disk against inputs of the running start; systemctl restart UNIT or deploy", wanted, seen)
+    assert all(wanted.values()), f"inputs on record: {wanted}"
+
+
+def _record(unit: str) -> str:
+    return f"{RECORDS}/{unit}.json"
+
+
+def _content(run: Run, path: str) -> object:
+    code, out, _ = run(f"cat '{path}'")
+    return json.loads(out) if code == 0 else f"no file {path}"
+
+
+def _all() -> list[str]:
+    return sorted({*OUR_UNITS, *PHASE_TARGETS.values()})
