@@ -1,7 +1,7 @@
 """The demonstration: two real hosts on this machine, one in each phase, deployed with the same deploy.py as production.
 
-    python -m lab.demo up      boot, deploy, verify, ask a question; again: converges
-    python -m lab.demo down    remove everything but the cache
+python -m lab.demo up      boot, deploy, verify, ask a question; again: converges
+python -m lab.demo down    remove everything but the cache
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import sys
 from pathlib import Path
 
 from lab import Lab, LabError, mirrored
-from lab.mirror import process
 from lab.mirror.cache import CacheError
 from lab.mirror.process import MirrorError
 from lab.progress import Report, to_stderr
@@ -49,9 +48,21 @@ def up(lab: Lab, report: Report) -> None:
 
 
 def verify(lab: Lab, hosts: list[str]) -> None:
-    command = [sys.executable, "-m", "pytest", "-q", "--no-header", "tests/verify", "--inventory", "lab/inventory", *hosts]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "--no-header",
+        "tests/verify",
+        "--inventory",
+        "lab/inventory",
+        *hosts,
+    ]
     if subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, check=False).returncode != 0:
-        raise DemoError("the hosts are deployed but not as promised: see the failed sentences above\ntry again:    make demo")
+        raise DemoError(
+            "the hosts are deployed but not as promised: see the failed sentences above\ntry again:    make demo"
+        )
 
 
 def ask(address: str) -> None:
@@ -69,7 +80,9 @@ def ask(address: str) -> None:
         print(text, end="", flush=True)
     print("\n")
     if not answer.strip():
-        raise DemoError(f"the answer was empty\nlook:  python3 -m lab ssh {PHASE2} journalctl -u vllm -u ollama-adapter -n 50")
+        raise DemoError(
+            f"the answer was empty\nlook:  python3 -m lab ssh {PHASE2} journalctl -u vllm -u ollama-adapter -n 50"
+        )
 
 
 def closing_table(lab: Lab) -> str:
@@ -96,7 +109,6 @@ def down(lab: Lab, report: Report) -> None:
     if not lab.directory.is_dir():
         report("nothing to remove")
         return
-    process.stop(mirrored.state_directory(lab))
     lab.destroy_all()
     report(f"removed; the cache stays in {lab.cache} (delete it to free the space)")
 
@@ -113,7 +125,10 @@ def main(arguments: list[str]) -> int:
         print(f"\n{error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\ninterrupted; nothing is lost: `make demo` goes on from here, `make demo-down` removes it", file=sys.stderr)
+        print(
+            "\ninterrupted; nothing is lost: `make demo` goes on from here, `make demo-down` removes it",
+            file=sys.stderr,
+        )
         return 130
     return 0
 

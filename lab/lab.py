@@ -15,6 +15,7 @@ from lab.clone import Clone, Spec
 from lab.errors import LabError
 from lab.host import Host
 from lab.locking import locked
+from lab.mirror import process as mirror
 from lab.naming import Names, address, check_host_name, choose_octet, lab_id, subnet
 from lab.progress import Report, to_stderr
 from lab.shell import run
@@ -50,6 +51,11 @@ class Lab:
     def known_hosts(self) -> Path:
         """The hosts' true keys, so that ssh can check them as it would in production."""
         return self.directory / "known_hosts"
+
+    @property
+    def mirror_directory(self) -> Path:
+        """The state of the mirrors that serve this lab's hosts; see lab.mirrored."""
+        return self.directory / "mirror"
 
     @property
     def subnet_number(self) -> int:
@@ -205,7 +211,8 @@ class Lab:
         self.report(f"{host.name}: destroyed")
 
     def destroy_all(self) -> None:
-        """Remove every host, the network and the lab's directory. The cache stays: it belongs to all checkouts."""
+        """Remove every host, the mirrors, the network and the lab's directory. The cache stays: it belongs to all checkouts."""
+        mirror.stop(self.mirror_directory)
         with self.locked("destroy --all"):
             root = self.directory / "hosts"
             stray = {

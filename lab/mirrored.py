@@ -14,13 +14,9 @@ READER_TOKEN = "hf_lab_reader"  # one of the tokens that the lab's hub knows; no
 MODEL = "meta-llama/Llama-2-7b-chat-hf"
 
 
-def state_directory(lab: Lab) -> Path:
-    return lab.directory / "mirror"
-
-
 def ensure(lab: Lab) -> Mirrors:
     """The running mirrors of a lab that has a network; makes their content first where it is missing (minutes)."""
-    mirrors = process.ensure_running(lab.gateway, state_directory(lab))
+    mirrors = process.ensure_running(lab.gateway, lab.mirror_directory)
     token = lab.directory / "hub-token"
     token.write_text(READER_TOKEN)
     token.chmod(0o600)
@@ -32,7 +28,7 @@ def settings(lab: Lab) -> dict[str, Any]:
 
     These are the settings an air-gapped site would use. {} while the mirrors do not run.
     """
-    mirrors = process.status(state_directory(lab))
+    mirrors = process.status(lab.mirror_directory)
     if mirrors is None:
         return {}
     return {
@@ -61,6 +57,6 @@ def settings(lab: Lab) -> dict[str, Any]:
 
 def revision(lab: Lab, model: str) -> str:
     """The one revision that the lab's hub has of a model."""
-    record = json.loads((state_directory(lab) / process.RECORD).read_text())
+    record = json.loads((lab.mirror_directory / process.RECORD).read_text())
     folder = Path(json.loads(record["content"])["models"])
     return repositories.read(folder)[model].revision

@@ -75,13 +75,23 @@ def make_environment() -> int:
     report(f"making {VENV.name} from {lock.name} (about a minute)")
     steps = (
         [sys.executable, "-m", "venv", "--clear", str(VENV)],
-        [str(VENV / "bin" / "pip"), "install", "--quiet", "--disable-pip-version-check", "--require-hashes", "-r", str(lock)],
+        [
+            str(VENV / "bin" / "pip"),
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--require-hashes",
+            "-r",
+            str(lock),
+        ],
     )
     for step in steps:
         done = subprocess.run(step, capture_output=True, text=True)
         if done.returncode != 0:
             print(f"{' '.join(step)} failed:\n{done.stdout[-1000:]}{done.stderr[-3000:]}", file=sys.stderr)
-            print("pip uses this machine's own settings (pip config list); is a package index reachable?", file=sys.stderr)
+            print(
+                "pip uses this machine's own settings (pip config list); is a package index reachable?", file=sys.stderr
+            )
             return 1
     stamp.write_text(wanted)
     report(f"{VENV.name} is ready")

@@ -13,7 +13,7 @@ from lab.progress import Report
 ROOT = Path(__file__).resolve().parent.parent
 STEP = "--> Starting operation: "
 # What pyinfra says of every step and host; the step's own line is enough.
-ROUTINE = re.compile(r"^\s*(\[[^]]+\] (Success|No changes|Ready:.*|Connected)|-->.*|)\s*$")
+ROUTINE = re.compile(r"^\s*(\[[^]]+\] (Success|No changes|Skipped|Ready:.*|Connected)|-->.*|)\s*$")
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 

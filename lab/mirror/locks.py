@@ -30,6 +30,11 @@ class Pin:
         """A local version such as `2.13.0+cpu` is built by one publisher and may need that publisher's index."""
         return "+" in self.version
 
+    @property
+    def is_conditional(self) -> bool:
+        """An environment marker (PEP 508) follows the pin; pip decides whether it applies."""
+        return ";" in self.line
+
     def fits(self, wheel: str) -> bool:
         """Is this the file name of a wheel of this very version?"""
         name, version, *_ = wheel.split("-")

@@ -67,6 +67,8 @@ def _fill(folder: Path, pool: Path, pins: Sequence[Pin]) -> None:
     hashes = {}
     for pin in pins:
         wheel = _in_pool(pool, pin)
+        if wheel is None and pin.is_conditional:
+            continue  # pip ignored it: its marker is not true here, e.g. python_version < "3.11"
         if wheel is None:
             raise cache.CacheError(f"{pin.name}=={pin.version}: pip reported success but {pool} has no such wheel")
         hashes[wheel.name] = _sha256(wheel)

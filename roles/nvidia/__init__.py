@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 from pyinfra import host
 from pyinfra.api import deploy
 from pyinfra.facts.server import OsRelease
-from pyinfra.operations import apt, python, server, systemd
+from pyinfra.operations import apt, server, systemd
 
 from roles.apt_repositories import apt_repository, cuda_key, cuda_repository
 from roles.host_files import write
 from roles.nvidia.facts import DriverVersions
-from roles.nvidia.operations import packages_held
+from roles.nvidia.operations import driver_loaded, packages_held
 from roles.nvidia.settings import NvidiaSettings
 from roles.pins import pins
 
@@ -87,12 +87,7 @@ def activate(settings: NvidiaSettings) -> None:
     if settings.reboot == "allowed":
         server.reboot(name="Reboot into the new driver", _if=[driver_is_not_loaded])
     else:
-        python.raise_exception(
-            name="Ask for the reboot that the driver needs",
-            exception=RuntimeError,
-            args=["reboot needed: the driver is installed and not loaded; systemctl reboot, then deploy again"],
-            _if=[driver_is_not_loaded],
-        )
+        driver_loaded(name="Ask for the reboot that the driver needs")
 
 
 def driver_is_not_loaded() -> bool:

@@ -1,11 +1,13 @@
-"""Holding packages, which pyinfra's apt operations do not do."""
+"""Holding packages, which pyinfra's apt operations do not do, and stopping a run that needs a reboot first."""
 
 from __future__ import annotations
 
 from collections.abc import Generator
 
-from pyinfra import host
-from pyinfra.api import FactBase, QuoteString, StringCommand, operation
+from pyinfra import host, logger
+from pyinfra.api import FactBase, FunctionCommand, Host, QuoteString, State, StringCommand, operation
+
+from roles.nvidia.facts import DriverVersions
 
 
 class HeldPackages(FactBase[list[str]]):
@@ -31,3 +33,21 @@ def packages_held(packages: tuple[str, ...]) -> Generator[StringCommand, None, N
         host.noop("the packages are held")
         return
     yield StringCommand("apt-mark", "hold", *(QuoteString(package) for package in missing))
+
+
+@operation()
+def driver_loaded() -> Generator[FunctionCommand, None, None]:
+    """Have the installed driver loaded; otherwise end the run on this host with the command that is needed."""
+    versions = host.get_fact(DriverVersions)
+    if versions.installed is None or versions.loaded == versions.installed:
+        host.noop("the installed driver is loaded")
+        return
+    yield FunctionCommand(_ask_for_a_reboot, (versions.installed, versions.loaded or "none"), {})
+
+
+def _ask_for_a_reboot(state: State, host: Host, installed: str, loaded: str) -> bool:
+    logger.error(
+        f"{host.print_prefix}reboot needed: driver {installed} is installed, {loaded} is loaded (nvidia.reboot is ask-later). "
+        "systemctl reboot on the host, then deploy again"
+    )
+    return False

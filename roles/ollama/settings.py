@@ -57,7 +57,9 @@ class OllamaSettings(Settings):
         pattern=r"^[0-9a-f]{64}$",
         description="of the release archive; default: pins.toml, then the release's own list",
     )
-    address: str = Field("0.0.0.0", description="address of the host that both servers listen on")
+    address: str = Field(
+        "0.0.0.0", pattern=r"^\d{1,3}(\.\d{1,3}){3}$", description="address of the host that both servers listen on"
+    )
     pull_port: int = Field(11439, ge=1024, le=65535, description="on 127.0.0.1, only while models are pulled")
     pull_stall_s: int = Field(600, ge=30, description="give up on a model when no byte has come for so long")
     text: OllamaText = OllamaText()

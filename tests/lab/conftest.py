@@ -15,9 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from lab import Host, Lab, mirrored
+from lab import Host, Lab
 from lab.locking import locked
-from lab.mirror import process
 from lab.progress import to_stderr
 from lab.support import reason_not_to_run
 from tests.lab.deployments import SUFFIX, Operator, operator_of
@@ -66,11 +65,9 @@ def host_factory(make_host: Callable[..., Host]) -> Callable[..., Host]:
 
 
 @pytest.fixture(scope="session")
-def operator(lab: Lab) -> Iterator[Operator]:
+def operator(lab: Lab) -> Operator:
     """Somebody who deploys to this lab; the mirrors run."""
-    yield operator_of(lab)
-    if not KEEP:
-        process.stop(mirrored.state_directory(lab))
+    return operator_of(lab)
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from roles import adapter, monitoring, ollama, phase, vllm
-from roles.layout import LIBEXEC
+from roles.layout import LIBEXEC, PHASE_TARGETS, PHASE_UNITS
 from roles.rendering import render, systemd_word
 from roles.site import Site, site_from
 
@@ -27,10 +27,10 @@ def units(site: Site) -> dict[str, str]:
     """Every unit of ours by file name."""
     targets = {
         target: render(
-            phase.__file__, "phase.target", phase=number, target=target, units=phase.PHASE_UNITS[number],
-            other=phase.PHASE_TARGETS[3 - number],
+            phase.__file__, "phase.target", phase=number, target=target, units=PHASE_UNITS[number],
+            other=PHASE_TARGETS[3 - number],
         )
-        for number, target in phase.PHASE_TARGETS.items()
+        for number, target in PHASE_TARGETS.items()
     }  # fmt: skip
     return {
         "vllm.service": vllm.rendered(site)["unit"],

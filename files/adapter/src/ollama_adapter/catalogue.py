@@ -1,0 +1,200 @@
+"""Which models there are and who serves each. Names in, decisions and listing entries out; no network."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from .names import InvalidName, ModelName, parse
+from .settings import Settings, VllmSettings
+from .times import FOREVER_S, epoch_of, expiry, local_stamp, parse_duration
+from .to_vllm import TextModel
+
+_BITS = {"F32": 32, "F16": 16, "BF16": 16, "FP8": 8, "Q8_0": 8, "INT8": 8, "Q4_K_M": 5, "Q4_0": 4.5, "INT4": 4.5}
+_SCALE = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
+
+
+@dataclass(frozen=True)
+class OwnModel:
+    """A name of the model that vLLM serves."""
+
+    name: ModelName
+    digest: str
+
+
+def parameter_count(text: str) -> int:
+    """The number that a text such as `6.7B` or `947K` stands for, 0 if it stands for none."""
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([KMBT]?)", text.strip().upper())
+    return round(float(match.group(1)) * _SCALE[match.group(2)]) if match else 0
+
+
+def size_bytes(settings: VllmSettings) -> int:
+    """The model's size; estimated where it is not set, because the CLI cannot print a model of size 0."""
+    if settings.size_bytes:
+        return settings.size_bytes
+    bits = _BITS.get(settings.quantization.upper(), 16)
+    return max(int(parameter_count(settings.parameter_size) * bits / 8), 1)
+
+
+class Catalogue:
+    """The models of the settings, and those that Ollama Vision listed last."""
+
+    def __init__(self, settings: Settings) -> None:
+        facts = settings.vllm
+        self._facts = facts
+        self._size = size_bytes(facts)
+        self._modified = epoch_of(facts.modified_at) or settings.file_time or time.time()
+        self._own = {name.key: OwnModel(name, self._digest(name)) for name in map(parse, facts.aliases)}
+        self._configured_vision = {parse(name).key for name in settings.vision.models}
+        self._listed_vision: set[str] = set()
+        keep_alive_s = parse_duration(facts.keep_alive)
+        self.default_keep_alive_s = FOREVER_S if keep_alive_s < 0 else keep_alive_s
+        self.text_model = TextModel(
+            served_model=facts.served_model,
+            max_model_len=facts.context_length,
+            capabilities=frozenset(facts.capabilities),
+            chat_template=facts.chat_template,
+            default_options=facts.default_options,
+        )
+
+    @property
+    def own_models(self) -> Iterable[OwnModel]:
+        """The names of vLLM's model, in the order of the settings."""
+        return self._own.values()
+
+    def own(self, name: str) -> OwnModel | None:
+        """The model of this name, if vLLM serves it."""
+        try:
+            return self._own.get(parse(name).key)
+        except InvalidName:
+            return None
+
+    def is_on_vision(self, name: str) -> bool:
+        """Whether Ollama Vision serves this name, by the settings or by its list when it was last seen."""
+        try:
+            key = parse(name).key
+        except InvalidName:
+            return False
+        return key in self._configured_vision or key in self._listed_vision
+
+    def learn_vision_models(self, names: Iterable[str]) -> None:
+        """Take over what Ollama Vision lists now. A name that vLLM serves stays vLLM's."""
+        listed = set()
+        for name in names:
+            try:
+                listed.add(parse(name).key)
+            except InvalidName:
+                continue
+        self._listed_vision = listed - self._own.keys()
+
+    def tags_entry(self, model: OwnModel) -> dict[str, Any]:
+        """An entry of `/api/tags` (ollama-api 4.6)."""
+        details = self._details()
+        details["context_length"] = self._facts.context_length
+        if self._facts.embedding_length:
+            details["embedding_length"] = self._facts.embedding_length
+        return {
+            "name": model.name.display,
+            "model": model.name.display,
+            "modified_at": local_stamp(self._modified),
+            "size": self._size,
+            "digest": model.digest,
+            "details": details,
+            "capabilities": self._facts.capabilities,
+        }
+
+    def ps_entry(self, model: OwnModel, expires_at: float) -> dict[str, Any]:
+        """An entry of `/api/ps` (ollama-api 4.7). All of it is on the GPU, so `size_vram` is `size`."""
+        return {
+            "name": model.name.display,
+            "model": model.name.display,
+            "size": self._size,
+            "digest": model.digest,
+            "details": self._details(),
+            "expires_at": local_stamp(expires_at),
+            "size_vram": self._size,
+            "context_length": self._facts.context_length,
+        }
+
+    def show(self, model: OwnModel, requested: str, *, system: str = "", for_copilot: bool = False) -> dict[str, Any]:
+        """The answer of `/api/show` (ollama-api 4.8).
+
+        :param for_copilot: VS Code shows `general.basename` in its picker, so that must be the requested name.
+        """
+        facts = self._facts
+        source = f"{facts.repository}@{facts.revision}" if facts.revision else facts.repository
+        lines = [
+            "# Modelfile written by ollama-adapter: the model is served by vLLM",
+            f"# FROM {model.name.display}",
+            "",
+            f"FROM {source}",
+            "TEMPLATE {{ .Prompt }}",
+        ]
+        if system:
+            lines.append(f"SYSTEM {system}")
+        lines.append(f"PARAMETER num_ctx {facts.context_length}")
+        answer: dict[str, Any] = {}
+        if facts.license:
+            answer["license"] = facts.license
+        answer["modelfile"] = "\n".join(lines) + "\n"
+        answer["parameters"] = f"{'num_ctx':<30} {facts.context_length}"
+        answer["template"] = "{{ .Prompt }}"
+        if system:
+            answer["system"] = system
+        answer["details"] = self._details()
+        info: dict[str, Any] = {
+            "general.architecture": facts.family,
+            "general.basename": requested if for_copilot else facts.repository.rpartition("/")[2],
+        }
+        count = parameter_count(facts.parameter_size)
+        if count:
+            info["general.parameter_count"] = count
+        info[f"{facts.family}.context_length"] = facts.context_length
+        if facts.embedding_length:
+            info[f"{facts.family}.embedding_length"] = facts.embedding_length
+        answer["model_info"] = info
+        answer["capabilities"] = facts.capabilities
+        answer["modified_at"] = local_stamp(self._modified)
+        return answer
+
+    def _details(self) -> dict[str, Any]:
+        facts = self._facts
+        return {
+            "parent_model": "",
+            "format": "safetensors",
+            "family": facts.family,
+            "families": [facts.family],
+            "parameter_size": facts.parameter_size,
+            "quantization_level": facts.quantization,
+        }
+
+    def _digest(self, name: ModelName) -> str:
+        # Unique per name, because llm-ollama takes equal digests for aliases of one model and then shows only one.
+        facts = self._facts
+        return hashlib.sha256("\n".join((facts.repository, facts.revision, name.key)).encode()).hexdigest()
+
+
+class Residency:
+    """What `/api/ps` lists of vLLM's model: names in use, until their `keep_alive` has passed.
+
+    vLLM keeps the model in memory all the time; clients see what they would see of Ollama.
+    """
+
+    def __init__(self) -> None:
+        self._expires: dict[str, float] = {}
+
+    def use(self, model: OwnModel, now: float, keep_alive_s: float) -> None:
+        """The model is used now; 0 seconds unloads it."""
+        if keep_alive_s <= 0:
+            self._expires.pop(model.name.key, None)
+        else:
+            self._expires[model.name.key] = expiry(now, keep_alive_s)
+
+    def resident(self, models: Iterable[OwnModel], now: float) -> list[tuple[OwnModel, float]]:
+        """The models in memory and when each leaves it, the last to leave first."""
+        found = [(model, self._expires[model.name.key]) for model in models if model.name.key in self._expires]
+        return sorted((item for item in found if item[1] > now), key=lambda item: -item[1])

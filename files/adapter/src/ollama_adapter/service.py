@@ -1,0 +1,109 @@
+"""The life of the process: listen, say so, watch the time, drain, end."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import signal
+import socket
+
+from .access_log import AccessLog
+from .application import Application
+from .server import Clients
+from .settings import Settings
+from .systemd import Notifier, handed_over_sockets
+
+_SWEEP_S = 1.0
+_BACKLOG = 1024
+
+
+async def serve(settings: Settings, log: AccessLog) -> None:
+    """Serve until SIGTERM or SIGINT; return when the answers on their way are finished, or out of time.
+
+    :raises OSError: the address cannot be listened on.
+    """
+    service = _Service(settings, log)
+    await service.start()
+    await service.until_stopped()
+
+
+class _Service:
+    def __init__(self, settings: Settings, log: AccessLog) -> None:
+        self._settings = settings
+        self._log = log
+        self._application = Application(settings, log)
+        self._clients = Clients(settings.server, self._application)
+        self._notifier = Notifier(os.environ)
+        self._servers: list[asyncio.Server] = []
+        self._stop = asyncio.Event()
+        self._next_alive = 0.0
+
+    async def start(self) -> None:
+        loop = asyncio.get_running_loop()
+        sockets = handed_over_sockets(os.environ)
+        hosts = [str(listening.getsockname()[0]) for listening in sockets] or [self._settings.server.host]
+        self._application.will_listen_on(hosts)
+        if sockets:
+            for listening in sockets:
+                self._servers.append(
+                    await loop.create_server(self._clients.connection, sock=listening, backlog=_BACKLOG)
+                )
+        else:
+            server = self._settings.server
+            self._servers.append(
+                await loop.create_server(self._clients.connection, server.host, server.port, backlog=_BACKLOG)
+            )
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        # What exists now lives as long as the process; the collector need not look at it again (vLLM PR 12287).
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(10_000, 50, 50)
+        addresses = [_address(listening) for server in self._servers for listening in server.sockets]
+        self._log.event(
+            "listening", addresses=addresses, socket_activation=bool(sockets), vllm=self._settings.vllm.url,
+            vision=self._settings.vision.url, models=self._settings.vllm.aliases,
+        )  # fmt: skip
+        self._sweep()
+        self._notifier.ready(f"listening on {', '.join(addresses)}")
+
+    async def until_stopped(self) -> None:
+        await self._stop.wait()
+        timeout_s = self._settings.server.drain_timeout_s
+        busy = sum(not connection.is_idle for connection in self._clients.connections)
+        self._notifier.stopping(f"finishing {busy} answers")
+        self._log.event("draining", busy=busy, timeout_s=timeout_s)
+        for server in self._servers:
+            server.close()  # with socket activation systemd keeps the socket: new clients wait for the next process
+        self._clients.drain()
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout_s
+        while self._clients.connections and loop.time() < deadline:
+            await asyncio.sleep(0.05)
+        cut = sum(not connection.is_idle for connection in self._clients.connections)
+        self._clients.abort("the server is shutting down")
+        deadline = loop.time() + 1.0
+        while self._clients.connections and loop.time() < deadline:
+            await asyncio.sleep(0.02)
+        for connection in list(self._clients.connections):
+            connection.drop()
+        self._application.close()
+        await asyncio.sleep(0)
+        self._log.event("stopped", cut=cut)
+
+    def _sweep(self) -> None:
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        self._clients.sweep(now)
+        self._application.sweep(now)
+        if self._notifier.watchdog_s and now >= self._next_alive:
+            # Sent from the loop that serves, so a loop that hangs is a watchdog that barks.
+            self._notifier.alive()
+            self._next_alive = now + self._notifier.watchdog_s / 3
+        loop.call_later(min(_SWEEP_S, self._notifier.watchdog_s / 3 or _SWEEP_S), self._sweep)
+
+
+def _address(listening: socket.socket) -> str:
+    name = listening.getsockname()
+    return f"{name[0]}:{name[1]}" if isinstance(name, tuple) else str(name)

@@ -1,0 +1,497 @@
+"""A stand-in for vLLM: the lab's miniature model behind the wire format recorded from vLLM 0.32.0.
+
+It runs on a thread of its own and can be told to misbehave in the ways a real vLLM does: see `Behaviour`. The replay of
+the recordings also runs against a real vLLM (LLM_TEST_VLLM_URL), so that this file cannot drift from it unnoticed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import json
+import threading
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.contract.lab_model_stand_in import CONTEXT, Token, answer, render, tokenize
+
+SERVED = "llm"
+_JSON = "application/json"
+_SECOND = {" The": ('{"', -23.470073699951172)}
+
+
+@dataclass
+class Behaviour:
+    """How the stand-in answers. The defaults are those of a healthy server."""
+
+    delay_s: float = 0.0  # before each frame of a stream
+    tokens_per_frame: int = 1  # vLLM sends several at once when it is ahead of its client
+    repeat: int = 1  # says its answer this many times: for long streams
+    says: str = ""  # every token of the answer has this text
+    limit: int = CONTEXT  # tokens in an answer, where the request sets no limit
+    cut_after: int | None = None  # closes the connection after this many frames of a stream
+    error_after: int | None = None  # sends an error event after this many frames
+    abort_after: int | None = None  # ends with finish_reason "abort", as a vLLM does that is being stopped
+    silent_after: int | None = None  # says nothing more after this many frames
+    status: int = 200  # answers inference with this status
+    error: Any = "boom"  # the message of that answer
+    is_hanging: bool = False  # never answers inference
+    is_garbage: bool = False  # does not speak HTTP
+    sends_comments: bool = False  # keep-alive comments between events
+    closes_reused: bool = False  # closes a kept connection when a second request comes, before any answer
+    health: int = 200
+    served: tuple[str, ...] = (SERVED,)
+    metrics: dict[str, float] | None = None  # what --enable-per-request-metrics adds
+
+
+@dataclass
+class Received:
+    """A request as it came."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        """The decoded body."""
+        return json.loads(self.body)
+
+
+class RequestError(Exception):
+    """A request that vLLM refuses."""
+
+    def __init__(
+        self, message: str, kind: str = "BadRequestError", parameter: str | None = None, status: int = 400
+    ) -> None:
+        self.status = status
+        self.body = {"error": {"message": message, "type": kind, "param": parameter, "code": status}}
+
+
+class StandInServer:
+    """An HTTP server on a thread of its own. Subclasses answer."""
+
+    def __init__(self) -> None:
+        self.received: list[Received] = []
+        self.connections = 0
+        self.running = 0  # streams being written
+        self.sent = 0  # pieces of streams written so far
+        self.gone = 0  # clients that left in the middle
+        self.port = 0
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._server: asyncio.Server | None = None
+        self._writers: set[asyncio.StreamWriter] = set()
+
+    def __enter__(self) -> Any:
+        self._thread.start()
+        self.listen()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop_listening()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+        self._loop.close()
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def listen(self) -> None:
+        """Start listening, on the same port as before if there was one."""
+
+        async def start() -> None:
+            self._server = await asyncio.start_server(self._connection, "127.0.0.1", self.port, limit=2**20)
+            self.port = self._server.sockets[0].getsockname()[1]
+
+        asyncio.run_coroutine_threadsafe(start(), self._loop).result(10)
+
+    def stop_listening(self) -> None:
+        """Go down: nothing listens, and what was connected is cut."""
+
+        async def stop() -> None:
+            if self._server is not None:
+                self._server.close()
+                self._server = None
+            for writer in list(self._writers):
+                writer.transport.abort()
+            tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+        asyncio.run_coroutine_threadsafe(stop(), self._loop).result(10)
+
+    async def respond(self, request: Received, writer: asyncio.StreamWriter, is_first: bool) -> bool:
+        """Answer a request; False closes the connection."""
+        raise NotImplementedError
+
+    async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        self._writers.add(writer)
+        try:
+            for number in itertools.count():
+                request = await read_request(reader)
+                if request is None:
+                    break
+                self.received.append(request)
+                if not await self.respond(request, writer, number == 0):
+                    break
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            self._writers.discard(writer)
+            with contextlib.suppress(Exception):
+                writer.close()
+
+
+async def read_request(reader: asyncio.StreamReader) -> Received | None:
+    """Read a request, None at the end of the connection."""
+    head = await reader.readuntil(b"\r\n\r\n") if not reader.at_eof() else b""
+    if not head:
+        return None
+    lines = head.decode("latin-1").split("\r\n")
+    method, path, _ = lines[0].split(" ")
+    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:] if line)}
+    body = b""
+    if headers.get("transfer-encoding") == "chunked":
+        while size := int(await reader.readline(), 16):
+            body += await reader.readexactly(size)
+            await reader.readline()
+        await reader.readline()
+    else:
+        body = await reader.readexactly(int(headers.get("content-length", "0")))
+    return Received(method, path, headers, body)
+
+
+def head(status: int, content_type: str, framing: str) -> bytes:
+    """The head of an answer, as uvicorn writes it."""
+    kind = f"content-type: {content_type}\r\n" if content_type else ""
+    fixed = "date: Mon, 23 Nov 2026 11:27:40 GMT\r\nserver: uvicorn\r\n"
+    return f"HTTP/1.1 {status} X\r\n{fixed}{kind}{framing}\r\n\r\n".encode()
+
+
+class VllmStandIn(StandInServer):
+    """See the module."""
+
+    def __init__(self, variant: str = "plain") -> None:
+        """:param variant: the chat template: plain, tools or think."""
+        super().__init__()
+        self.variant = variant
+        self.behaviour = Behaviour()
+
+    async def respond(self, request: Received, writer: asyncio.StreamWriter, is_first: bool) -> bool:
+        behaviour = self.behaviour
+        if behaviour.closes_reused and not is_first:
+            return False
+        if behaviour.is_garbage:
+            writer.write(b"220 smtp.example ESMTP\r\n")
+            await writer.drain()
+            return False
+        routes: dict[tuple[str, str], Any] = {
+            ("GET", "/health"): lambda: (behaviour.health, b""),
+            ("GET", "/v1/models"): self._models,
+            ("POST", "/tokenize"): lambda: self._tokenize(request.json),
+        }
+        route = routes.get((request.method, request.path))
+        if route is not None:
+            status, body = route()
+            writer.write(head(status, _JSON if body else "", f"content-length: {len(body)}") + body)
+        elif request.method == "POST" and request.path in ("/v1/chat/completions", "/v1/completions"):
+            return await self._generate(request, writer)
+        else:
+            body = b'{"detail":"Not Found"}'
+            writer.write(head(404, _JSON, f"content-length: {len(body)}") + body)
+        await writer.drain()
+        return True
+
+    def _models(self) -> tuple[int, bytes]:
+        data = [
+            {"id": name, "object": "model", "owned_by": "vllm", "max_model_len": CONTEXT}
+            for name in self.behaviour.served
+        ]
+        return 200, json.dumps({"object": "list", "data": data}).encode()
+
+    def _tokenize(self, body: Any) -> tuple[int, bytes]:
+        if "messages" in body:
+            ids = tokenize(render(self.variant, body["messages"], [], thinks=True), special=True)
+        else:
+            ids = tokenize(body["prompt"], special=body.get("add_special_tokens", True))
+        return 200, json.dumps(
+            {"count": len(ids), "max_model_len": CONTEXT, "tokens": ids, "token_strs": None}
+        ).encode()
+
+    async def _generate(self, request: Received, writer: asyncio.StreamWriter) -> bool:
+        behaviour = self.behaviour
+        if behaviour.is_hanging:
+            await asyncio.sleep(3600)
+        try:
+            if behaviour.status != 200:
+                raise RequestError(behaviour.error, "InternalServerError", status=behaviour.status)
+            generated = Generated(request.json, self.variant, request.path.endswith("/chat/completions"), behaviour)
+        except RequestError as error:
+            body = json.dumps(error.body).encode()
+            writer.write(head(error.status, _JSON, f"content-length: {len(body)}") + body)
+            await writer.drain()
+            return True
+        if not generated.body.get("stream"):
+            await asyncio.sleep(behaviour.delay_s)
+            body = generated.whole()
+            writer.write(head(200, _JSON, f"content-length: {len(body)}") + body)
+            await writer.drain()
+            return True
+        writer.write(head(200, "text/event-stream; charset=utf-8", "transfer-encoding: chunked"))
+        self.running += 1
+        try:
+            return await self._stream(generated, writer)
+        finally:
+            self.running -= 1
+
+    async def _stream(self, generated: Generated, writer: asyncio.StreamWriter) -> bool:
+        try:
+            async for event in self._events(generated):
+                if event is None:
+                    writer.transport.abort()
+                    return False
+                writer.write(b"%x\r\n%b\r\n" % (len(event), event))
+                await writer.drain()
+                self.sent += 1
+                if writer.is_closing():
+                    raise ConnectionResetError
+        except ConnectionError:
+            self.gone += 1
+            return False
+        writer.write(b"0\r\n\r\n")
+        await writer.drain()
+        return True
+
+    async def _events(self, generated: Generated) -> AsyncIterator[bytes | None]:
+        behaviour = self.behaviour
+        for number, frame in enumerate(generated.frames()):
+            if behaviour.delay_s:
+                await asyncio.sleep(behaviour.delay_s)
+            if number == behaviour.silent_after:
+                await asyncio.sleep(3600)
+            if number == behaviour.cut_after:
+                yield None
+            if number == behaviour.error_after:
+                yield b'data: {"error":{"message":"EngineCore died","type":"InternalServerError","code":500}}\n\n'
+                break
+            if number == behaviour.abort_after:
+                yield b"data: " + generated.frame("", [], finish="abort") + b"\n\n"
+                break
+            if behaviour.sends_comments:
+                yield b": keep-alive\n\n"
+            yield b"data: " + frame + b"\n\n"
+        yield b"data: [DONE]\n\n"
+
+
+@dataclass
+class Generated:
+    """One answer of the model, in vLLM's shape."""
+
+    body: dict[str, Any]
+    variant: str
+    is_chat: bool
+    behaviour: Behaviour
+    prompt_ids: list[int] = field(default_factory=list)
+    tokens: list[Token] = field(default_factory=list)
+    text_end: int = 0
+    finish: str = "length"
+    stop_reason: str | None = None
+    thinks: bool = False
+
+    def __post_init__(self) -> None:
+        body = self.body
+        if body.get("model", SERVED) not in self.behaviour.served:
+            raise RequestError(f"The model `{body['model']}` does not exist.", "NotFoundError", "model", 404)
+        self._check()
+        self.thinks = (
+            self.is_chat
+            and self.variant == "think"
+            and body.get("chat_template_kwargs", {}).get("enable_thinking", True)
+        )
+        if self.is_chat:
+            messages = body["messages"]
+            if any(isinstance(message.get("content"), list) for message in messages):
+                raise RequestError("llm is not a multimodal model")
+            tools = body.get("tools", [])
+            self.prompt_ids = tokenize(render(self.variant, messages, tools, thinks=self.thinks), special=True)
+        else:
+            prompt = body["prompt"]
+            self.prompt_ids = prompt if isinstance(prompt, list) else tokenize(prompt, special=True)
+        if len(self.prompt_ids) > CONTEXT:
+            raise RequestError(
+                f"This model's maximum context length is {CONTEXT} tokens. However, your prompt contains at least "
+                f"{CONTEXT + 1} input tokens, which exceeds this limit even without any output tokens. Please reduce "
+                f"the length of the input prompt. (parameter=input_tokens, value={CONTEXT + 1})",
+                parameter="input_tokens",
+            )
+        self._run()
+
+    def _check(self) -> None:
+        body = self.body
+        if len(body.get("stop", ())) > 4:
+            raise RequestError("List should have at most 4 items after validation", "Bad Request", "body.stop")
+        if not 0 <= body.get("temperature", 1) <= 2:
+            raise RequestError("temperature must be in [0, 2]", parameter="temperature")
+        limit = body.get("max_tokens", 16)
+        if limit > CONTEXT:
+            raise RequestError(
+                f"max_tokens={limit} cannot be greater than max_model_len={CONTEXT}.", parameter="max_tokens"
+            )
+        if limit < 1:
+            raise RequestError("max_tokens must be at least 1", parameter="max_tokens")
+        if (body.get("response_format") or {}).get("json_schema", {}).get("schema", {}).get("type") == "nonsense":
+            raise RequestError("Grammar error: Invalid type: nonsense")
+        if body.get("tools") and self.variant != "tools":
+            raise RequestError('"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set')
+
+    def _run(self) -> None:
+        limit = self.body.get("max_tokens", self.behaviour.limit if self.is_chat else 16)
+        tokens = answer(self.prompt_ids, as_json=bool(self.body.get("response_format")))
+        if self.behaviour.says:
+            tokens = [Token(token.number, self.behaviour.says) for token in tokens[:-1]] + tokens[-1:]
+        tokens = [*tokens[:-1] * self.behaviour.repeat, tokens[-1]]
+        stops = self.body.get("stop", ())
+        for token in tokens[:limit]:
+            self.tokens.append(token)
+            self.text_end += len(token.text)
+            if not token.text:
+                self.finish = "stop"
+            elif stops:
+                text = "".join(token.text for token in self.tokens)
+                self.stop_reason = next((stop for stop in stops if stop in text), None)
+                if self.stop_reason is not None:
+                    self.finish, self.text_end = "stop", text.index(self.stop_reason)
+                    break
+
+    def whole(self) -> bytes:
+        """The answer in one piece."""
+        text = "".join(token.text for token in self.tokens)[: self.text_end]
+        ids = [token.number for token in self.tokens] if self.body.get("return_token_ids") else None
+        prompt_ids = self.prompt_ids if self.body.get("return_token_ids") else None
+        choice: dict[str, Any] = {
+            "index": 0,
+            "finish_reason": self.finish,
+            "stop_reason": self.stop_reason,
+            "token_ids": ids,
+        }
+        answer: dict[str, Any] = {"id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": SERVED}
+        if self.is_chat:
+            message: dict[str, Any] = {"role": "assistant", "content": text, "refusal": None, "reasoning": None}
+            if self.thinks:
+                reasoning, _, content = text.removeprefix("<think>").partition("</think>")
+                message |= {"reasoning": reasoning, "content": content}
+            if self.body.get("tools") and self.finish == "stop":
+                call = json.loads(text)
+                function = {"name": call["name"], "arguments": json.dumps(call["parameters"])}
+                message |= {
+                    "content": None,
+                    "tool_calls": [{"id": "chatcmpl-tool-1", "type": "function", "function": function}],
+                }
+                choice["finish_reason"] = "tool_calls"
+            choice |= {"message": message, "logprobs": self._logprobs(self.tokens)}
+            answer["prompt_token_ids"] = prompt_ids
+        else:
+            choice |= {"text": text, "logprobs": None, "prompt_token_ids": prompt_ids}
+        answer |= {"choices": [choice], "usage": self._usage(), "metrics": self.behaviour.metrics}
+        return _dumps(answer)
+
+    def frames(self) -> Iterator[bytes]:
+        """The payloads of a stream, without the last, which is always [DONE]."""
+        wants_ids = self.body.get("return_token_ids")
+        if self.is_chat:
+            first = {"index": 0, "delta": {"role": "assistant", "content": ""}, "logprobs": None, "finish_reason": None}
+            ids = self.prompt_ids if wants_ids else None
+            yield self._chunk(choices=[first], prompt_token_ids=ids, prompt_text=None)
+        if self.body.get("tools"):
+            yield from self._tool_frames()
+        else:
+            yield from self._text_frames()
+        if self.body.get("stream_options", {}).get("include_usage"):
+            metrics = {"metrics": self.behaviour.metrics} if self.behaviour.metrics else {}
+            yield self._chunk(choices=[], usage=self._usage(), **metrics)
+
+    def frame(
+        self, text: str, tokens: list[Token], *, finish: str | None = None, reasoning: str | None = None
+    ) -> bytes:
+        """One chunk of a stream."""
+        ids = [token.number for token in tokens] if self.body.get("return_token_ids") else None
+        ending: dict[str, Any] = {"finish_reason": finish}
+        if not self.is_chat:
+            ending |= {"stop_reason": self.stop_reason if finish else None, "prompt_token_ids": None, "token_ids": ids}
+            if tokens and tokens[0] is self.tokens[0] and self.body.get("return_token_ids"):
+                ending["prompt_token_ids"] = self.prompt_ids
+            return self._chunk(choices=[{"index": 0, "text": text, "logprobs": None, **ending}])
+        if finish:
+            ending["stop_reason"] = self.stop_reason
+        delta = {} if reasoning is None and tokens and not text and not finish else {"content": text}
+        if reasoning is not None:
+            delta = {"reasoning": reasoning}
+        logprobs = self._logprobs(tokens)
+        return self._chunk(choices=[{"index": 0, "delta": delta, "logprobs": logprobs, **ending, "token_ids": ids}])
+
+    def _text_frames(self) -> Iterator[bytes]:
+        size = self.behaviour.tokens_per_frame
+        sent, is_thinking = 0, self.thinks
+        for start in range(0, len(self.tokens), size):
+            group = self.tokens[start : start + size]
+            is_last = start + size >= len(self.tokens)
+            text = "".join(token.text for token in group)[: max(self.text_end - sent, 0)]
+            sent += sum(len(token.text) for token in group)
+            finish = self.finish if is_last else None
+            if is_thinking and text in ("<think>", "</think>"):
+                is_thinking = text == "<think>"
+                yield self.frame("", group)
+            else:
+                yield self.frame(text, group, finish=finish, reasoning=text if is_thinking else None)
+
+    def _tool_frames(self) -> Iterator[bytes]:
+        call = json.loads("".join(token.text for token in self.tokens))
+        arguments = json.dumps(call["parameters"])
+        parts: list[dict[str, Any]] = [
+            {"id": "chatcmpl-tool-1", "type": "function", "index": 0, "function": {"name": call["name"]}},
+            *({"index": 0, "function": {"arguments": arguments[at : at + 5]}} for at in range(0, len(arguments), 5)),
+        ]
+        for number, part in enumerate(parts, 1):
+            finish = (
+                {"finish_reason": "tool_calls", "stop_reason": None}
+                if number == len(parts)
+                else {"finish_reason": None}
+            )
+            choice = {"index": 0, "delta": {"tool_calls": [part]}, "logprobs": None, **finish, "token_ids": None}
+            yield self._chunk(choices=[choice])
+
+    def _chunk(self, **fields: Any) -> bytes:
+        kind, prefix = ("chat.completion.chunk", "chatcmpl") if self.is_chat else ("text_completion", "cmpl")
+        return _dumps(
+            {"id": f"{prefix}-9ab48da4ed26cbc5", "object": kind, "created": 1795449210, "model": SERVED, **fields}
+        )
+
+    def _usage(self) -> dict[str, int]:
+        prompt, output = len(self.prompt_ids), len(self.tokens)
+        return {"prompt_tokens": prompt, "total_tokens": prompt + output, "completion_tokens": output}
+
+    def _logprobs(self, tokens: list[Token]) -> dict[str, Any] | None:
+        if not self.body.get("logprobs"):
+            return None
+        count = self.body.get("top_logprobs", 0)
+        content = []
+        for token in tokens:
+            second, value = _SECOND.get(token.text, (" The", -58.675174713134766))
+            best = [(token.text, 0.0), (second, value)][:count]
+            top = [{"token": text, "logprob": number, "bytes": list(text.encode())} for text, number in best]
+            content.append(
+                {"token": token.text, "logprob": 0.0, "bytes": list(token.text.encode()), "top_logprobs": top}
+            )
+        return {"content": content}
+
+
+def _dumps(value: Any) -> bytes:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
