@@ -86,7 +86,8 @@ def ask(asked: Sequence[Question]) -> dict[str, Any]:
 def refuse(host: Host, text: str) -> None:
     """Say why and take the host out of this run; pyinfra then ends with exit status 1 and goes on with the others."""
     say(text)
-    state.fail_hosts({host})
+    # By name: inside a deploy file `host` stands for whichever host is current, and pyinfra keeps what it is given here.
+    state.fail_hosts({state.inventory.get_host(host.name)})
 
 
 def say(text: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -38,7 +39,10 @@ class Result:
 
     @property
     def failed(self) -> list[str]:
-        return [step["name"] for step in self.results if step["error"]]
+        """Names of the steps that failed. With its last host pyinfra drops its JSON too: then it is the last step begun."""
+        if self.results or self.status == 0:
+            return [step["name"] for step in self.results if step["error"]]
+        return re.findall(r"--> Starting operation: (.*?) *$", self.output, re.MULTILINE)[-1:]
 
     def planned(self, host: Host) -> list[str]:
         """Names of the steps that would change a host, as `--dry` tells."""

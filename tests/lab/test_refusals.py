@@ -16,7 +16,7 @@ Served = tuple[Host, Host]
 # Everything a deploy would touch, with content and time; logs and the journal change by themselves.
 WHAT_IS_THERE = (
     "find /etc /opt /usr /root /var/lib /var/cache -xdev -not -path '*/journal/*' -not -path '/var/lib/systemd/*' "
-    "-printf '%p %T@ %s %m\\n'; dpkg-query -W; systemctl list-unit-files --no-legend"
+    "-printf '%p %T@ %s %m\\n'; dpkg-query -W; systemctl list-unit-files --no-legend --type=service,socket,target,timer"
 )
 
 
