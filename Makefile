@@ -34,7 +34,10 @@ check: venv  ## format, lint, types
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy --no-error-summary deploy.py rollback.py config.py roles lab tests files/adapter/src
 
+docs: venv  ## make docs/settings.md from the code
+	@$(BIN)/python -m roles.settings_page > docs/settings.md
+
 verify: venv  ## the sentences in tests/verify against every host of INVENTORY=…
 	@$(BIN)/python -m pytest -q tests/verify --inventory $(INVENTORY)
 
-.PHONY: help packages venv demo demo-down test test-quick check verify
+.PHONY: docs help packages venv demo demo-down test test-quick check verify

@@ -46,6 +46,7 @@ class NvidiaPins(Settings):
     branch: str
     keyring: str
     toolkit: str
+    toolkit_fingerprint: str
     fingerprints: dict[str, str]
 
 

@@ -5,8 +5,11 @@ Secrets are not settings. The hub token comes from the environment of the person
 
 ssh_user = "root"  # or a user who may sudo, with:  _sudo = True
 
-vllm = {
-    "model": "meta-llama/Llama-2-7b-chat-hf",
-    "max_model_len": 4096,
-    "gpu_memory_utilization": 0.9,
-}
+# What most sites change; these are the defaults.
+# vllm = {
+#     "model": "meta-llama/Llama-2-7b-chat-hf",   # gated: ask for access on the hub, then export HF_TOKEN
+#     "max_model_len": 4096,
+#     "gpu_memory_utilization": 0.9,
+#     "gpus": ["GPU-8f1c…"],                      # uuids from nvidia-smi -L; empty: all
+# }
+# ollama = {"vision": {"gpus": ["GPU-77aa…"]}}

@@ -18,6 +18,12 @@ if TYPE_CHECKING:
     from roles.site import Site
 
 DOCKER_PACKAGES = ["docker-ce", "docker-ce-cli", "containerd.io", "docker-buildx-plugin", "docker-compose-plugin"]
+TOOLKIT_PACKAGES = (
+    "nvidia-container-toolkit",
+    "nvidia-container-toolkit-base",
+    "libnvidia-container-tools",
+    "libnvidia-container1",
+)
 
 
 @deploy("Docker")
@@ -25,7 +31,12 @@ def docker(site: Site) -> None:
     if site.docker.source == "none":
         return
     install(site)
-    daemon_configured(name="Set our keys in Docker's daemon.json, keep all others", wanted=daemon_settings(site.docker))
+    if site.gpu == "nvidia":
+        install_toolkit(site)
+    daemon_configured(
+        name="Set our keys in Docker's daemon.json, keep all others",
+        wanted=daemon_settings(site.docker, with_cards=site.gpu == "nvidia"),
+    )
     daemon_current(name="Have Docker run with this configuration")
 
 
@@ -48,9 +59,29 @@ def install(site: Site) -> None:
     apt.packages(name="Install Docker", packages=DOCKER_PACKAGES, no_recommends=True)
 
 
-def daemon_settings(settings: DockerSettings) -> dict[str, object]:
-    """The keys of daemon.json that are ours: bounded logs, and containers that outlive a restart of the daemon."""
+def install_toolkit(site: Site) -> None:
+    """What lets a container see the card; four packages that must have one version."""
+    pin = pins().nvidia
+    base = site.mirrors.container_toolkit.rstrip("/")
+    apt.packages(name="Install gpg", packages=["gpg"])
+    apt_repository(
+        name="Add NVIDIA's container toolkit repository",
+        repository="nvidia-container-toolkit",
+        uri=f"{base}/stable/deb/amd64",
+        suite="/",
+        components="",
+        key_url=f"{base}/gpgkey",
+        fingerprint=site.nvidia.toolkit_key_fingerprint or pin.toolkit_fingerprint,
+    )
+    packages = [f"{name}={pin.toolkit}" for name in TOOLKIT_PACKAGES]
+    apt.packages(name="Install the container toolkit", packages=packages, no_recommends=True)
+
+
+def daemon_settings(settings: DockerSettings, with_cards: bool) -> dict[str, object]:
+    """The keys of daemon.json that are ours: bounded logs, containers that outlive a restart of the daemon, the card's runtime."""
+    runtimes = {"runtimes": {"nvidia": {"path": "nvidia-container-runtime", "args": []}}} if with_cards else {}
     return {
+        **runtimes,
         "live-restore": True,
         "log-driver": "json-file",
         "log-opts": {"max-size": settings.log_max_size, "max-file": str(settings.log_max_files)},

@@ -19,6 +19,9 @@ class NvidiaSettings(Settings):
     key_fingerprint: str | None = Field(
         None, pattern=r"^[0-9A-F]{40}$", description="of the key that signs the driver repository; default in pins.toml"
     )
+    toolkit_key_fingerprint: str | None = Field(
+        None, pattern=r"^[0-9A-F]{40}$", description="of the key that signs the container toolkit; default in pins.toml"
+    )
     reboot: Literal["allowed", "ask-later"] = Field(
         "allowed", description="when a new driver needs one: in the run, or end it with a message instead"
     )

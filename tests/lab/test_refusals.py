@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -9,6 +10,7 @@ import pytest
 
 from lab import Host, mirrored
 from lab.mirror import faults
+from roles.pins import pins
 from tests.lab.deployments import Operator
 
 pytestmark = pytest.mark.lab
@@ -112,13 +114,14 @@ def test_the_driver_repository_is_added_only_with_the_key_we_expect(operator: Op
     """The nvidia role against the signed repository of stand-in packages: wrong fingerprint, then the right one."""
     mirrors = mirrored.ensure(operator.lab)
     playbook = "tests/lab/only_nvidia.py"
-    gpu = ("--data", "gpu=nvidia", "--data", "nvidia.reboot=ask-later")
+    toolkit = f"nvidia.toolkit_key_fingerprint={mirrors.apt_key_fingerprint}"
+    gpu = ("--data", "gpu=nvidia", "--data", "nvidia.reboot=ask-later", "--data", toolkit)
     wrong = operator.pyinfra(
         "--json", "--yes", *gpu, "--data", f"nvidia.key_fingerprint={'A' * 40}", playbook=playbook, hosts=[fresh]
     )
     assert wrong.status == 1
     assert f"has fingerprint {mirrors.apt_key_fingerprint}, not {'A' * 40}; nothing was changed" in wrong.output
-    assert fresh.ssh("ls /etc/apt/sources.list.d /etc/apt/keyrings", check=False).stdout.count("nvidia") == 0
+    assert "nvidia-cuda" not in fresh.ssh("ls /etc/apt/sources.list.d /etc/apt/keyrings").stdout
 
     right = ("--data", f"nvidia.key_fingerprint={mirrors.apt_key_fingerprint}")
     first = operator.pyinfra("--json", "--yes", *gpu, *right, playbook=playbook, hosts=[fresh])
@@ -126,5 +129,7 @@ def test_the_driver_repository_is_added_only_with_the_key_we_expect(operator: Op
     assert first.failed == ["NVIDIA | Ask for the reboot that the driver needs"], first.output
     assert "nvidia-driver-cuda" in fresh.ssh("apt-mark showhold").stdout
     assert fresh.ssh("dpkg-query -W -f '${Version}' nvidia-driver-cuda").stdout.startswith("580.")
+    assert fresh.ssh("dpkg-query -W -f '${Version}' nvidia-container-toolkit").stdout == pins().nvidia.toolkit
+    assert "nvidia" in json.loads(fresh.ssh("cat /etc/docker/daemon.json").stdout)["runtimes"]
     second = operator.pyinfra("--json", "--yes", *gpu, *right, playbook=playbook, hosts=[fresh])
     assert second.changed == [], second.output

@@ -10,7 +10,7 @@ from roles.docker import daemon_settings
 from roles.docker.operations import merged
 from roles.docker.settings import DockerSettings
 
-OURS = daemon_settings(DockerSettings())
+OURS = daemon_settings(DockerSettings(), with_cards=False)
 
 
 def test_our_keys_go_into_an_empty_or_missing_file() -> None:
@@ -34,3 +34,9 @@ def test_a_file_that_is_no_json_object_is_never_overwritten(text: str) -> None:
 def test_merging_twice_changes_nothing() -> None:
     once = merged('{"a": 1}', OURS)
     assert merged(once, OURS) == once
+
+
+def test_a_host_with_cards_registers_their_runtime_beside_others() -> None:
+    present = '{"runtimes": {"other": {"path": "x"}}}'
+    result = json.loads(merged(present, daemon_settings(DockerSettings(), with_cards=True)))
+    assert set(result["runtimes"]) == {"nvidia", "other"}
