@@ -8,7 +8,7 @@ from pyinfra.operations import files
 
 from roles.layout import LIBEXEC
 from roles.pins import ROOT
-from roles.started_with import inputs_path, inputs_text
+from roles.started_with import checksums_path, checksums_text, inputs_path, inputs_text
 
 
 def write(name: str, path: str, text: str, mode: str = "644", group: str = "root") -> None:
@@ -26,9 +26,14 @@ def install_program(name: str, source: str) -> None:
     write(name, f"{LIBEXEC}/{source.rsplit('/', 1)[1]}", text, mode="755")
 
 
-def write_inputs(inputs: dict[str, dict[str, str]]) -> None:
-    """Put down what a start of each unit reads, as hashes; the running services are compared with them."""
+def write_inputs(inputs: dict[str, dict[str, str]], files: dict[str, dict[str, str]]) -> None:
+    """Put down what a start of each unit reads; the running services are compared with it.
+
+    :param inputs: by unit, hashes by the name of an input.
+    :param files: by unit, the text of each file among them, by path: a start notices one that was changed by hand.
+    """
     for unit, hashes in inputs.items():
+        write(f"Record the files of {unit}", checksums_path(unit), checksums_text(files[unit]))
         write(f"Record the inputs of {unit}", inputs_path(unit), inputs_text(hashes))
 
 

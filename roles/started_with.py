@@ -7,6 +7,7 @@ systemd at boot, a person – the record is true, and a run that dies between "f
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 
@@ -17,6 +18,15 @@ RECORDS = "/run/llm/started-with"
 
 def inputs_path(unit: str) -> str:
     return f"{ETC}/inputs/{unit}.json"
+
+
+def checksums_path(unit: str) -> str:
+    return f"{ETC}/inputs/{unit}.sha256"
+
+
+def checksums_text(files: Mapping[str, str]) -> str:
+    """For `sha256sum --check`: what each file that the unit reads should hold. :param files: text by path."""
+    return "".join(f"{hashlib.sha256(text.encode()).hexdigest()}  {path}\n" for path, text in sorted(files.items()))
 
 
 def inputs_of(**texts: str) -> dict[str, str]:

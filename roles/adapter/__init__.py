@@ -66,7 +66,13 @@ def configure(site: Site) -> None:
     write("Write the adapter's configuration", f"{ETC}/adapter.toml", texts["configuration"])
     write("Write the adapter's socket", f"{UNITS}/{ADAPTER_SOCKET}", texts["socket"])
     write("Write the adapter's unit", f"{UNITS}/{ADAPTER}", texts["unit"])
-    write_inputs(inputs(site))
+    write_inputs(
+        inputs(site),
+        {
+            ADAPTER_SOCKET: {f"{UNITS}/{ADAPTER_SOCKET}": texts["socket"]},
+            ADAPTER: {f"{UNITS}/{ADAPTER}": texts["unit"], f"{ETC}/adapter.toml": texts["configuration"]},
+        },
+    )
 
 
 def rendered(site: Site) -> dict[str, str]:

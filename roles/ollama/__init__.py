@@ -105,7 +105,8 @@ def configure(site: Site) -> None:
             texts["pull"],
         )
         write(f"Write the {instance} unit", f"{UNITS}/{UNIT[instance]}", texts["unit"])
-    write_inputs(inputs(site))
+    files = {UNIT[name]: {f"{UNITS}/{UNIT[name]}": rendered(site, name)["unit"]} for name in INSTANCES}
+    write_inputs(inputs(site), files)
 
 
 def fetch(site: Site) -> None:

@@ -10,7 +10,7 @@ from pyinfra.api import FactBase, QuoteString, StringCommand, operation
 from pyinfra.facts.files import FileContents
 
 from roles.layout import ADAPTER, ADAPTER_SOCKET, LIBEXEC, PHASE_TARGETS, PHASE_UNITS
-from roles.started_with import reason_to_restart
+from roles.started_with import RECORDS, inputs_path, reason_to_restart
 from roles.unit_facts import Units
 
 Commands = Generator[StringCommand, None, None]
@@ -59,6 +59,10 @@ def phase_started(phase: int) -> Commands:
     if not idle:
         host.noop(f"{target} runs")
         return
+    for unit in units:
+        if unit in states and states[unit].active == "activating":
+            # A start under way joins our job. When it began with other inputs (a crash loop, a load that hangs) it must not.
+            yield StringCommand(f"cmp -s {RECORDS}/{unit}.starting {inputs_path(unit)} || systemctl stop {unit}")
     # A unit that gave up earlier (start limit) gets a fresh count. The target's job waits for every unit to answer.
     yield StringCommand("systemctl", "reset-failed", *units, "2>/dev/null;", *_start(target, idle))
 

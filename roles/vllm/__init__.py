@@ -136,7 +136,8 @@ def configure(site: Site) -> None:
     write("Write vLLM's configuration", f"{ETC}/vllm.yaml", texts["configuration"])
     write("Write the unit that downloads the model", f"{UNITS}/{VLLM_MODEL}", texts["download"])
     write("Write vLLM's unit", f"{UNITS}/{VLLM}", texts["unit"])
-    write_inputs(inputs(site))
+    files = {f"{UNITS}/{VLLM}": texts["unit"], f"{ETC}/vllm.yaml": texts["configuration"], PLAIN_TEMPLATE: template}
+    write_inputs(inputs(site), {VLLM: files})
 
 
 def fetch(site: Site) -> None:

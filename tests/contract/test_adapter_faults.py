@@ -115,6 +115,23 @@ def test_a_refusal_of_vllms_keeps_its_message(
     assert (answer.status_line[9:12], json.loads(answer.body)["error"]) == (expected, message)
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        "EngineCore encountered an issue. See stack trace (above) for the root cause.",
+        "cannot schedule new futures after shutdown",
+    ],
+)
+@pytest.mark.parametrize("body", [ASK, WHOLE])
+def test_an_engine_that_dies_or_drains_is_a_503_to_come_back_for(
+    adapter: AdapterProcess, vllm: VllmStandIn, message: str, body: dict[str, Any]
+) -> None:
+    vllm.behaviour = Behaviour(status=500, error=message)
+    answer = post(adapter.port, "/api/generate", body)
+    assert (answer.status_line[9:12], answer.header("retry-after")) == ("503", ["5"])
+    assert json.loads(answer.body)["error"] == f"vLLM is going down and will be started again: {message}"
+
+
 def test_a_vllm_with_another_model_is_not_ready_rather_than_missing(adapter: AdapterProcess, vllm: VllmStandIn) -> None:
     vllm.behaviour = Behaviour(served=("other",))
     answer = post(adapter.port, "/api/generate", ASK)

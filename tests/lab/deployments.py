@@ -88,7 +88,8 @@ class Operator:
 
         Raises AssertionError when the run ended without that step.
         """
-        process = subprocess.Popen(
+        said, reached = "", False
+        with subprocess.Popen(
             self._command(("-y",), "deploy.py", hosts),
             cwd=CHECKOUT,
             env=self.environment,
@@ -96,16 +97,15 @@ class Operator:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-        )
-        assert process.stdout is not None
-        said, reached = "", False
-        for line in process.stdout:
-            said += line
-            if not reached and "Starting operation" in line and step in line:
-                reached = True
-                time.sleep(1)  # into the step, not at its edge
-                then(process)
-        process.wait(TIMEOUT_S)
+        ) as process:
+            assert process.stdout is not None
+            for line in process.stdout:
+                said += line
+                if not reached and "Starting operation" in line and step in line:
+                    reached = True
+                    time.sleep(1)  # into the step, not at its edge
+                    then(process)
+            process.wait(TIMEOUT_S)
         assert reached, said
         return said
 

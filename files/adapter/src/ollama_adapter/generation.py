@@ -21,6 +21,8 @@ from .to_vllm import TOKENIZE_PATH, TextModel, VllmRequest, continuation, to_vll
 from .upstream import Failure, Limits, Upstream
 
 BUSY = "server busy, please try again.  maximum pending requests exceeded"
+# What vLLM answers with status 500 while its engine dies or drains (0.32.0, measured): it will be back.
+GOING_DOWN = ("EngineCore encountered an issue", "cannot schedule new futures after shutdown")
 _NO_MULTIMODAL = (
     '{"error":{"code":400,"message":"Multimodal data provided, but model does not support multimodal requests.",'
     '"type":"invalid_request_error"}}'
@@ -164,6 +166,8 @@ class Generation:
         message = error_text(body) or body[:1000].decode("utf-8", "replace").strip() or f"status {self._status}"
         if self._status == 503:
             self._exchange.respond_error(503, BUSY, [RETRY_AFTER])
+        elif self._status == 500 and any(text in message for text in GOING_DOWN):
+            self._exchange.respond_error(503, f"vLLM is going down and will be started again: {message}", [RETRY_AFTER])
         elif self._status == 404:
             served = self._vllm.settings.served_model
             text = f"vLLM does not serve {served!r} (vllm.served_model): {message}"
