@@ -24,3 +24,12 @@ def canonical(name: str) -> str:
     if not all(_PART.match(part) for part in (*parts, tag)):
         raise ValueError(f"{name!r} is no model name")
     return f"{'/'.join(parts)}:{tag}".lower()
+
+
+def distinct(names: tuple[str, ...]) -> tuple[str, ...]:
+    """The names as they are. Raises ValueError when one is no name, or two mean the same model to a client."""
+    seen: dict[str, str] = {}
+    for name in names:
+        if (first := seen.setdefault(canonical(name), name)) is not name:
+            raise ValueError(f"{name!r} and {first!r} are the same name to a client; keep one")
+    return names

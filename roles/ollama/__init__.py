@@ -6,7 +6,6 @@ import shlex
 from typing import TYPE_CHECKING, Literal
 
 from pyinfra.api import deploy
-from pyinfra.operations import server
 
 from roles.downloads import downloaded
 from roles.host_files import directory, install_program, write, write_inputs
@@ -30,6 +29,7 @@ from roles.releases import release_current, release_installed
 from roles.rendering import render
 from roles.settings import reachable_address
 from roles.started_with import inputs_of
+from roles.system_users import system_user
 
 if TYPE_CHECKING:
     from roles.site import Site
@@ -47,18 +47,7 @@ def ollama(site: Site) -> None:
 
 
 def install(site: Site) -> None:
-    groups = ["video", "render"] if site.gpu == "nvidia" else None
-    server.group(name="Have the group of Ollama", group="ollama", system=True)
-    server.user(
-        name="Have the user of Ollama",
-        user="ollama",
-        group="ollama",
-        groups=groups,
-        system=True,
-        home="/usr/share/ollama",
-        create_home=False,
-        shell="/usr/sbin/nologin",
-    )
+    system_user("ollama", home="/usr/share/ollama", groups=["video", "render"] if site.gpu == "nvidia" else None)
     directory("Have the archives directory", f"{CACHE}/ollama")
     release_installed(
         name=f"Install Ollama {ollama_version(site)}", release=ollama_release(site), commands=install_commands(site)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, field_validator
 
-from roles.model_names import canonical
+from roles.model_names import distinct
 from roles.settings import Settings
 
 
@@ -20,14 +20,7 @@ class OllamaInstance(Settings):
     gpus: tuple[str, ...] = Field((), description="UUIDs of the cards it may use; empty: all")
     gpu_overhead_bytes: int = Field(0, ge=0, description="memory per card that Ollama leaves to others")
 
-    @field_validator("models")
-    @classmethod
-    def _names(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        seen: dict[str, str] = {}
-        for name in names:
-            if (first := seen.setdefault(canonical(name), name)) is not name:
-                raise ValueError(f"{name!r} and {first!r} are the same model; keep one")
-        return names
+    _models_are_distinct = field_validator("models")(distinct)
 
 
 class OllamaText(OllamaInstance):

@@ -6,7 +6,7 @@ import shlex
 from typing import TYPE_CHECKING
 
 from pyinfra.api import deploy
-from pyinfra.operations import apt, server
+from pyinfra.operations import apt
 
 from roles.downloads import downloaded
 from roles.host_files import directory, install_program, put_bytes, write, write_inputs
@@ -37,6 +37,7 @@ from roles.releases import (
 from roles.rendering import render
 from roles.secrets import read_secret, secret_file
 from roles.started_with import inputs_of
+from roles.system_users import system_user
 from roles.vllm.metadata_wheel import FILE_NAME, metadata_wheel
 
 if TYPE_CHECKING:
@@ -54,16 +55,7 @@ def vllm(site: Site) -> None:
 
 def install(site: Site) -> None:
     build, release, mirrors = vllm_build(site), vllm_release(site), site.mirrors
-    server.group(name="Have the group of vLLM", group="vllm", system=True)
-    server.user(
-        name="Have the user of vLLM",
-        user="vllm",
-        group="vllm",
-        system=True,
-        home="/var/lib/vllm",
-        create_home=False,
-        shell="/usr/sbin/nologin",
-    )
+    system_user("vllm", home="/var/lib/vllm")
     if build.kind == "cuda":
         # Triton and FlashInfer compile kernels at the first start.
         apt.packages(name="Install the compiler that kernels need", packages=["gcc", "g++", "python3-dev"])

@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 
 from pydantic import Field, field_validator
 
-from roles.model_names import canonical
+from roles.model_names import distinct
 from roles.settings import Settings
 
 
@@ -50,14 +50,7 @@ class VllmSettings(Settings):
     drain_timeout_s: int = Field(60, ge=1, le=600, description="what running requests get when vLLM is stopped")
     download_stall_s: int = Field(600, ge=30, description="give up on the model when no byte has come for so long")
 
-    @field_validator("aliases")
-    @classmethod
-    def _distinct(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        seen: dict[str, str] = {}
-        for name in names:
-            if (first := seen.setdefault(canonical(name), name)) is not name:
-                raise ValueError(f"{name!r} and {first!r} are the same name to a client; keep one")
-        return names
+    _aliases_are_distinct = field_validator("aliases")(distinct)
 
     @field_validator("hub_cache")
     @classmethod

@@ -1,0 +1,21 @@
+"""The users that services run as."""
+
+from __future__ import annotations
+
+from pyinfra.operations import server
+
+
+def system_user(user: str, home: str, groups: list[str] | None = None) -> None:
+    """Have a system user with a group of the same name, no shell and no home made for it. `groups` are added, none removed."""
+    server.group(name=f"Have the group {user}", group=user, system=True)
+    server.user(
+        name=f"Have the user {user}",
+        user=user,
+        group=user,
+        groups=groups,
+        append=True,
+        system=True,
+        home=home,
+        create_home=False,
+        shell="/usr/sbin/nologin",
+    )
