@@ -14,16 +14,16 @@ help:  ## this list
 packages:
 	@$(SUDO) $(PYTHON) -m lab.prerequisites packages
 
-venv: packages  ## make .venv from requirements.lock
+venv:  ## make .venv from requirements.lock; all that a controller needs
 	@$(PYTHON) -m lab.prerequisites environment
 
-demo: venv  ## two real hosts on this machine, deployed, verified, asked a question; again: converges
+demo: packages venv  ## two real hosts on this machine, deployed, verified, asked a question; again: converges
 	@$(SUDO) $(BIN)/python -m lab.demo up
 
 demo-down:  ## remove the demo's hosts, network and mirrors; the cache stays
 	@$(SUDO) $(PYTHON) -m lab.demo down
 
-test: venv check  ## every test; those that boot hosts are skipped, with a reason, where the machine cannot
+test: packages venv check  ## every test; those that boot hosts are skipped, with a reason, where the machine cannot
 	@$(SUDO) $(BIN)/python -m pytest
 
 test-quick: venv check  ## every test that boots no host

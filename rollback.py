@@ -1,7 +1,7 @@
 """The on-call playbook: back to Phase 1, two plain Ollama servers, from what is on the host's own disk. Needs no network.
 
     pyinfra inventory rollback.py -y                      every host
-    pyinfra inventory rollback.py -y --limit gpu-01       one host
+    pyinfra inventory rollback.py -y --limit 'gpu-01*'    one host
     pyinfra inventory deploy.py -y                        forward again, to the phase in the inventory
 
 On the host itself, without a controller:  systemctl start llm-phase1.target
@@ -9,13 +9,23 @@ On the host itself, without a controller:  systemctl start llm-phase1.target
 
 from pyinfra import host
 
-from roles.adapter import inputs as adapter_inputs
-from roles.ollama import inputs as ollama_inputs
-from roles.phase import phase
-from roles.preflight import settings_of
-from roles.vllm import inputs as vllm_inputs
+from roles.downloads import MissingPaths
+from roles.layout import ollama_manifest
+from roles.phase import back_to_phase_1
+from roles.preflight import refuse, settings_of
 
-wanted = settings_of(host, "pyinfra inventory rollback.py")
-if wanted is not None:
-    back = wanted.model_copy(update={"phase": 1})
-    phase(site=back, inputs={**vllm_inputs(back), **ollama_inputs(back), **adapter_inputs(back)})
+AGAIN = "pyinfra inventory rollback.py -y"
+
+site = settings_of(host, AGAIN)
+if site is not None:
+    on_disk = {model: ollama_manifest("text", model) for model in site.ollama.text.models}
+    missing = host.get_fact(MissingPaths, paths=tuple(on_disk.values()))
+    models = tuple(model for model, manifest in on_disk.items() if manifest not in missing)
+    if models:
+        back_to_phase_1(site=site, models=models)
+    else:
+        refuse(
+            host,
+            f"{host.name}: no Phase 1 on this host's disk, nothing was changed: none of {', '.join(on_disk)} is there\n"
+            f"then: pyinfra inventory deploy.py -y",
+        )

@@ -7,6 +7,7 @@ python -m lab.demo down    remove everything but the cache
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -87,6 +88,7 @@ def ask(address: str) -> None:
 
 def closing_table(lab: Lab) -> str:
     two, one = lab.host(PHASE2).address, lab.host(PHASE1).address
+    sudo = "sudo " if os.environ.get("SUDO_USER") else ""  # the lab's key is root's
     python = Path(sys.executable).relative_to(ROOT) if Path(sys.executable).is_relative_to(ROOT) else sys.executable
     return f"""\
 endpoint                      what answers
@@ -95,11 +97,11 @@ http://{two}:11435    {PHASE2}: Ollama vision (llava:7b, nomic-embed-text; a sta
 http://{one}:11434    {PHASE1}: Ollama text, as before the migration
 http://{one}:11435    {PHASE1}: Ollama vision
 
-look around    python3 -m lab ssh {PHASE2}
-logs           python3 -m lab ssh {PHASE2} journalctl -fu vllm -u ollama-adapter
+look around    {sudo}python3 -m lab ssh {PHASE2}
+logs           {sudo}python3 -m lab ssh {PHASE2} journalctl -fu vllm -u ollama-adapter
 ask            curl http://{two}:11434/api/generate -d '{{"model": "llama2:7b", "prompt": "Hello"}}'
-plan           {python.parent if isinstance(python, Path) else "."}/pyinfra lab/inventory deploy.py --dry
-roll back      {python.parent if isinstance(python, Path) else "."}/pyinfra lab/inventory rollback.py -y --limit {PHASE2}
+plan           {sudo}{python.parent if isinstance(python, Path) else "."}/pyinfra lab/inventory deploy.py --dry
+roll back      {sudo}{python.parent if isinstance(python, Path) else "."}/pyinfra lab/inventory rollback.py -y --limit {PHASE2}
 forward again  make demo
 remove         make demo-down"""
 

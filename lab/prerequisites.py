@@ -71,6 +71,9 @@ def make_environment() -> int:
     stamp = VENV / "lock.sha256"
     if stamp.is_file() and stamp.read_text() == wanted:
         return 0
+    if importlib.util.find_spec("ensurepip") is None:
+        print("this python3 cannot make environments; run: sudo apt-get install python3-venv", file=sys.stderr)
+        return 1
     report = to_stderr()
     report(f"making {VENV.name} from {lock.name} (about a minute)")
     steps = (

@@ -9,6 +9,7 @@ from pyinfra import host
 from pyinfra.api import FactBase, QuoteString, StringCommand, operation
 
 from roles.layout import LIBEXEC, digest
+from roles.pins import pins
 
 if TYPE_CHECKING:
     from roles.site import Site
@@ -19,6 +20,11 @@ KEYRINGS = "/etc/apt/keyrings"
 def cuda_repository(site: Site, os: str, os_version: str) -> str:
     """NVIDIA's flat repository of driver packages for a distribution; `os_version` as in os-release ("12", "24.04")."""
     return f"{site.mirrors.cuda_repositories.rstrip('/')}/{os}{os_version.replace('.', '')}/x86_64"
+
+
+def cuda_fingerprint(site: Site, os: str, os_version: str) -> str | None:
+    """Of the key that must sign that repository: the setting, else the pin; None when neither knows it."""
+    return site.nvidia.key_fingerprint or pins().nvidia.fingerprints.get(f"{os}{os_version.replace('.', '')}")
 
 
 def cuda_key(os: str, os_version: str) -> str:

@@ -49,8 +49,11 @@ def _run(state: State, host: Host, unit: str, results: tuple[str, ...], folder: 
     if not ok:
         return _give_up(host, unit, f"it does not start: {output.stderr}", sudo)
     look = (
+        # The state first: a result that appears in between then counts, instead of looking like an end without it.
+        f"systemctl show -p ActiveState -p Job {unit} | sort | cut -d= -f2 | paste -sd' '; "
         f'n=0; for p in {shlex.join(results)}; do test -e "$p" || n=$((n+1)); done; echo $n; '
-        f"systemctl show -p ActiveState --value {unit}; du -sb {shlex.quote(folder)} | cut -f1; "
+        # Blocks really written: Ollama makes its partial files as large as the whole at once.
+        f"du -s --block-size=1 {shlex.quote(folder)} | cut -f1; "
         f"journalctl -u {unit} -n 1 -o cat --no-pager"
     )
     size, said, moved = "", "", time.monotonic()
@@ -58,15 +61,15 @@ def _run(state: State, host: Host, unit: str, results: tuple[str, ...], folder: 
         ok, output = host.run_shell_command(look, **sudo)
         lines = output.stdout_lines
         if ok and len(lines) >= 3:
-            missing, active = lines[0], lines[1]
-            if missing == "0" and active in ("inactive", "active"):
+            active, _, job = lines[0].partition(" ")
+            if lines[1] == "0" and active in ("inactive", "active"):
                 return True
-            if active in ("failed", "inactive"):
+            if active in ("failed", "inactive") and not job.strip():  # with a job it only waits for its turn
                 return _give_up(host, unit, "it ended without everything", sudo)
             if lines[2] != size:
                 size, moved = lines[2], time.monotonic()
             if lines[3:] and lines[3] != said:
-                said = lines[3]
+                said, moved = lines[3], time.monotonic()
                 logger.info(f"{host.print_prefix}{said}")
         if time.monotonic() - moved > stall_s:
             host.run_shell_command(f"systemctl stop {unit}", **sudo)

@@ -44,7 +44,6 @@ class ModelPin(Settings):
 
 class NvidiaPins(Settings):
     branch: str
-    keyring: str
     toolkit: str
     toolkit_fingerprint: str
     fingerprints: dict[str, str]

@@ -25,10 +25,18 @@ def release_installed(release: Release, commands: Sequence[str]) -> Commands:
         host.noop(f"{release.path} is complete")
         return
     script = "\n".join(
-        ("set -eu", f"RELEASE={shlex.quote(release.path)}", 'rm -rf "$RELEASE"', 'mkdir -p "$RELEASE"', *commands)
+        (
+            "set -eu",
+            f"RELEASE={shlex.quote(release.path)}",
+            f"[ ! -e {shlex.quote(release.marker)} ] || exit 0  # the run that held the lock has finished it",
+            'rm -rf "$RELEASE"',
+            'mkdir -p "$RELEASE"',
+            *commands,
+            f"touch {shlex.quote(release.marker)}",
+        )
     )
-    yield StringCommand("sh", "-c", QuoteString(script))
-    yield StringCommand("touch", QuoteString(release.marker))
+    # An aborted run may still be at work on the host, its operator gone: wait for it instead of pulling its files away.
+    yield StringCommand("mkdir", "-p", OPT, "&&", "flock", f"{OPT}/.install.lock", "sh", "-c", QuoteString(script))
 
 
 @operation()

@@ -66,5 +66,8 @@ def _send(state: State, host: Host, path: str, read: Read) -> bool:
 
 
 def privileges(host: Host) -> dict[str, object]:
-    """The sudo settings of this host's data, for commands that are run outside an operation."""
-    return {key: value for key in ("_sudo", "_sudo_user", "_su_user") if (value := host.data.get(key)) is not None}
+    """How this host's data or pyinfra's config say to become root, for commands that are run outside an operation."""
+    config = host.state.config
+    defaults = {"_sudo": config.SUDO, "_sudo_user": config.SUDO_USER, "_use_sudo_login": config.USE_SUDO_LOGIN}
+    named = {key: host.data.get(key) for key in (*defaults, "_sudo_password", "_su_user", "_doas")}
+    return {key: value for key in named if (value := named[key] or defaults.get(key))}

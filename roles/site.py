@@ -38,7 +38,7 @@ ENVIRONMENT_NAMES = {
 }
 
 # Data that pyinfra's connectors and global arguments read, and playbooks' own switches: not ours to judge.
-_FOREIGN_PREFIXES = ("_", "ssh_", "docker_", "fake_", "local_")
+_FOREIGN_PREFIXES = ("_", "ssh_", "fake_")
 
 
 class Site(Settings):
@@ -98,7 +98,11 @@ def site_from(layers: Iterable[Mapping[str, Any]], environment: Mapping[str, str
         elif str(present) != wanted:
             problems.append(f"{key}: {present!r} in the inventory, {wanted!r} in the environment as {name}; unset one")
     site, invalid = validate(Site, data)
-    problems += invalid + conflicts(site)
+    origin = {key: name for name, key in ENVIRONMENT_NAMES.items() if name in environment}
+    for problem in invalid:
+        source = origin.get(problem.partition(":")[0])
+        problems.append(f"{problem} (from {source} in the environment)" if source else problem)
+    problems += conflicts(site)
     if problems:
         raise SettingsError(problems)
     return site

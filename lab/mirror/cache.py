@@ -83,3 +83,12 @@ def build_once(target: Path, build: Callable[[Path], None]) -> Path:
 def say(message: str) -> None:
     """Progress goes to stderr, so that stdout stays for results."""
     print(f"lab: {message}", file=sys.stderr, flush=True)
+
+
+def sha256_of(path: Path) -> str:
+    """The file's sha256 in hex (hashlib.file_digest needs Python 3.11)."""
+    total = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            total.update(block)
+    return total.hexdigest()

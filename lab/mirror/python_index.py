@@ -12,6 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from urllib.parse import quote
 
+from lab.mirror.cache import sha256_of
 from lab.mirror.replies import Reply, Request, file, inside, not_found, text
 
 # Written by the wheelhouse beside the wheels: file name -> sha256, so that a gigabyte is not hashed at every start.
@@ -30,8 +31,7 @@ def project_of(wheel: str) -> str:
 
 @lru_cache(maxsize=4096)
 def _sha256(path: Path, version: tuple[int, int]) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return sha256_of(path)
 
 
 @lru_cache(maxsize=1024)

@@ -9,7 +9,6 @@ All wheels ever downloaded lie in one pool; a wheelhouse holds hard links into i
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import json
 import os
@@ -97,8 +96,7 @@ def _in_pool(pool: Path, pin: Pin) -> Path | None:
 
 
 def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return cache.sha256_of(path)
 
 
 def _link(source: Path, target: Path) -> None:

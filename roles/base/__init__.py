@@ -8,9 +8,11 @@ from pyinfra.operations import apt
 from roles.base.settings import BaseSettings
 from roles.host_files import directory, install_program, write
 from roles.layout import CACHE, CREDENTIALS, ETC, LIBEXEC, OPT, STATE
+from roles.restarts import started_after
 
 # zstd unpacks Ollama's archive; python3-venv makes the first environment, in which uv makes all others.
 PACKAGES = ("ca-certificates", "curl", "python3", "python3-venv", "zstd", "procps", "iproute2")
+JOURNALD = "/etc/systemd/journald.conf.d/50-llm.conf"
 
 
 @deploy("Base")
@@ -20,6 +22,11 @@ def base(settings: BaseSettings) -> None:
 
 
 def install(settings: BaseSettings) -> None:
+    write(
+        "Have apt wait for whoever holds its lock",
+        "/etc/apt/apt.conf.d/51llm-lock",
+        'DPkg::Lock::Timeout "300";\n',
+    )
     apt.packages(
         name="Install the packages every role needs",
         packages=[*PACKAGES, *settings.packages],
@@ -38,6 +45,12 @@ def configure(settings: BaseSettings) -> None:
     install_program("Install record-start", "roles/base/host/record-start")
     write(
         "Bound the journal",
-        "/etc/systemd/journald.conf.d/50-llm.conf",
+        JOURNALD,
         f"[Journal]\nSystemMaxUse={settings.journal_max}\n",
+    )
+    started_after(
+        name="Have the journal run with this bound",
+        unit="systemd-journald.service",
+        path=JOURNALD,
+        restart="systemctl restart systemd-journald",
     )

@@ -10,9 +10,10 @@ from pyinfra.facts.server import OsRelease
 from pyinfra.operations import apt
 
 from roles.apt_repositories import apt_repository
-from roles.docker.operations import daemon_configured, daemon_current
+from roles.docker.operations import DAEMON_JSON, daemon_configured
 from roles.docker.settings import DockerSettings
 from roles.pins import pins
+from roles.restarts import started_after
 
 if TYPE_CHECKING:
     from roles.site import Site
@@ -37,7 +38,13 @@ def docker(site: Site) -> None:
         name="Set our keys in Docker's daemon.json, keep all others",
         wanted=daemon_settings(site.docker, with_cards=site.gpu == "nvidia"),
     )
-    daemon_current(name="Have Docker run with this configuration")
+    started_after(
+        name="Have Docker run with this configuration, its containers kept",
+        unit="docker.service",
+        path=DAEMON_JSON,
+        # The reload turns live-restore on, so that the restart finds every container still running.
+        restart="systemctl enable --quiet docker; systemctl reload docker 2>/dev/null; systemctl restart docker",
+    )
 
 
 def install(site: Site) -> None:

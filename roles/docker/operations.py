@@ -1,4 +1,4 @@
-"""daemon.json belongs to everybody: merge our keys into it, and restart Docker when it runs with an older file."""
+"""daemon.json belongs to everybody: merge our keys into it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Generator, Mapping
 from typing import Any
 
 from pyinfra import host
-from pyinfra.api import FactBase, OperationError, QuoteString, StringCommand, operation
+from pyinfra.api import OperationError, QuoteString, StringCommand, operation
 from pyinfra.facts.files import FileContents
 
 from roles.settings import merge
@@ -51,29 +51,3 @@ def daemon_configured(wanted: dict[str, Any]) -> Commands:
         f"{DAEMON_JSON}.new",
         DAEMON_JSON,
     )
-
-
-class DockerIsCurrent(FactBase[bool]):
-    """Whether Docker runs, starts at boot, and was started after daemon.json was last written."""
-
-    @staticmethod
-    def default() -> bool:
-        return False
-
-    def command(self) -> str:
-        started = '$(date -d "$(systemctl show -p ActiveEnterTimestamp --value docker)" +%s)'
-        written = f"$(stat -c %Y {DAEMON_JSON})"
-        state = "systemctl is-active -q docker && systemctl is-enabled -q docker"
-        return f"{state} && [ {started} -ge {written} ] && echo yes || true"
-
-    def process(self, output: list[str]) -> bool:
-        return output == ["yes"]
-
-
-@operation()
-def daemon_current() -> Commands:
-    """Have Docker enabled and running with the present daemon.json."""
-    if host.get_fact(DockerIsCurrent):
-        host.noop("Docker runs with this daemon.json")
-        return
-    yield StringCommand("systemctl enable --quiet docker && systemctl restart docker")

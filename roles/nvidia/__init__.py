@@ -9,7 +9,7 @@ from pyinfra.api import deploy
 from pyinfra.facts.server import OsRelease
 from pyinfra.operations import apt, server, systemd
 
-from roles.apt_repositories import apt_repository, cuda_key, cuda_repository
+from roles.apt_repositories import apt_repository, cuda_fingerprint, cuda_key, cuda_repository
 from roles.host_files import write
 from roles.nvidia.facts import DriverVersions
 from roles.nvidia.operations import driver_loaded, packages_held
@@ -45,7 +45,7 @@ def install(site: Site) -> None:
         suite="/",
         components="",
         key_url=f"{repository}/{cuda_key(name, version)}",
-        fingerprint=settings.key_fingerprint or pin.fingerprints["default"],
+        fingerprint=cuda_fingerprint(site, name, version) or "unknown",
     )
     branch = settings.branch or pin.branch
     apt.packages(
@@ -86,8 +86,9 @@ def activate(settings: NvidiaSettings) -> None:
     )
     if settings.reboot == "allowed":
         server.reboot(name="Reboot into the new driver", _if=[driver_is_not_loaded])
-    else:
-        driver_loaded(name="Ask for the reboot that the driver needs")
+    # Without leave to reboot this asks for it; after a reboot it catches a module that does not load (wrong kind of
+    # module for the card, no headers for the kernel, Secure Boot), which another reboot would not change.
+    driver_loaded(name="Have the driver loaded, or say what is needed")
 
 
 def driver_is_not_loaded() -> bool:

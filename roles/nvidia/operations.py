@@ -47,7 +47,7 @@ def driver_loaded() -> Generator[FunctionCommand, None, None]:
 
 def _ask_for_a_reboot(state: State, host: Host, installed: str, loaded: str) -> bool:
     logger.error(
-        f"{host.print_prefix}reboot needed: driver {installed} is installed, {loaded} is loaded (nvidia.reboot is ask-later). "
-        "systemctl reboot on the host, then deploy again"
+        f"{host.print_prefix}reboot needed: driver {installed} is installed, {loaded} is loaded. systemctl reboot on the host, "
+        "then deploy again; if that changes nothing: dkms status, journalctl -k -g nvidia, nvidia.modules"
     )
     return False

@@ -1,4 +1,4 @@
-"""Phase: the only place where something starts or stops. Before it all files of both phases are right.
+"""Phase: the only place where one of our services starts or stops. Before it all files of both phases are right.
 
 The order inside: make systemd read the units, choose the phase for the next boot, start it, restart what runs with old
 inputs, and prove each service with a generated token. Every step looks at the host, so an aborted run loses none of them.
@@ -30,6 +30,7 @@ from roles.layout import (
 )
 from roles.phase.operations import (
     atomic_file,
+    phase_recorded,
     phase_selected,
     phase_started,
     proved,
@@ -55,6 +56,24 @@ def phase(site: Site, inputs: Inputs) -> None:
     record(site)
 
 
+@deploy("Rollback")
+def back_to_phase_1(site: Site, models: tuple[str, ...]) -> None:
+    """Bring the host into Phase 1 with the files that are on it, whatever the inventory has become meanwhile.
+
+    :param models: text models to ask for, those that are on the host's disk.
+    """
+    phase_selected(name="Choose Phase 1 for every boot", phase=1)
+    phase_started(name="Start Phase 1", phase=1)
+    address, port = reachable_address(site.ollama.address), site.ollama.text.port
+    proved(
+        name=f"Prove that {OLLAMA_TEXT} serves",
+        unit=OLLAMA_TEXT,
+        probe=_probe("ollama", address, port, models),
+        timeout_s=300,
+    )
+    phase_recorded(name="Record the phase", path=STATE_FILE, phase=1)
+
+
 def configure() -> None:
     for number, target in PHASE_TARGETS.items():
         text = render(
@@ -70,7 +89,10 @@ def configure() -> None:
 
 def activate(site: Site, inputs: Inputs) -> None:
     """Choose the phase, start it, restart what runs with old inputs, and wait until every service has proved itself."""
-    units_loaded(name="Have systemd read all units", units=(*BOTH, *PHASE_TARGETS.values()))
+    units_loaded(
+        name="Have systemd read all units",
+        units=(*BOTH, *PHASE_TARGETS.values(), "llm-check.service", "llm-check.timer"),
+    )
     units_enabled(name="Tie each unit to its phases", units=BOTH)
     phase_selected(name=f"Choose Phase {site.phase} for every boot", phase=site.phase)
     phase_started(name=f"Start Phase {site.phase}", phase=site.phase)

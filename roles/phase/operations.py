@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Generator, Sequence
 
@@ -131,7 +132,24 @@ def atomic_file(path: str, text: str) -> Commands:
     if host.get_fact(FileContents, path=path) == text.splitlines():
         host.noop(f"{path} is up to date")
         return
+    yield from _replace(path, text)
+
+
+def _replace(path: str, text: str) -> Commands:
     temporary = QuoteString(f"{path}.new")
     yield StringCommand(
         "printf", "%s", QuoteString(text), ">", temporary, "&&", "mv", "-f", temporary, QuoteString(path)
     )
+
+
+@operation()
+def phase_recorded(path: str, phase: int) -> Commands:
+    """Have the state file say which phase the host is in, and leave everything else in it as it is."""
+    try:
+        state = json.loads("\n".join(host.get_fact(FileContents, path=path) or ["{}"]))
+    except ValueError:
+        state = {}  # half a file is no state; the phase is what matters now
+    if state.get("phase") == phase:
+        host.noop(f"{path} says Phase {phase}")
+        return
+    yield from _replace(path, json.dumps({**state, "phase": phase}, indent=1) + "\n")

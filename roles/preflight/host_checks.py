@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from roles.apt_repositories import cuda_fingerprint, cuda_key
 from roles.layout import OUR_UNITS, PHASE_TARGETS
 from roles.preflight.facts import Listener, Survey
 from roles.preflight.findings import Finding, error, note, warning
@@ -53,6 +54,8 @@ def _who(holder: Listener) -> str:
 
 
 def _how_to_free(holder: Listener, key: str) -> str:
+    if holder.command == "docker-proxy":
+        return f"a container publishes it: docker ps --filter publish={holder.port}, then stop that container"
     if holder.unit.endswith((".service", ".socket")):
         return f"systemctl disable --now {holder.unit} on the host, or choose another {key}"
     return f"end that process on the host, or choose another {key}"
@@ -81,12 +84,24 @@ def _gpu(site: Site, survey: Survey) -> Iterator[Finding]:
         return
     if not survey.nvidia_devices:
         yield error("gpu", "no NVIDIA card on the PCI bus", 'set gpu = "none" to serve from the CPU')
+    if cuda_fingerprint(site, survey.os, survey.os_version) is None:
+        yield error(
+            "nvidia.key_fingerprint",
+            f"the key of NVIDIA's repository for {survey.os} {survey.os_version} is not in roles/pins.toml",
+            f"compare {cuda_key(survey.os, survey.os_version)} with NVIDIA's documentation and set its fingerprint",
+        )
     old = [gpu for gpu in survey.gpus if gpu.compute_capability < VLLM_FLOOR]
     if site.phase == 2 and old:
         yield error(
             "gpu",
             f"{old[0].name} has compute capability {old[0].compute_capability}, vLLM needs {VLLM_FLOOR}",
             "this host can run Phase 1: set phase = 1",
+        )
+    if old and site.nvidia.modules == "open":
+        yield error(
+            "nvidia.modules",
+            f"{old[0].name} has compute capability {old[0].compute_capability}; open kernel modules begin at {VLLM_FLOOR}",
+            'set nvidia = {"modules": "proprietary"}',
         )
     known = {gpu.uuid for gpu in survey.gpus}
     for key, cards in (("vllm.gpus", site.vllm.gpus), ("ollama.vision.gpus", site.ollama.vision.gpus)):

@@ -52,7 +52,9 @@ def questions(
             asked.append(Question("hub-file", f"{hub}/{model}/resolve/{site.model_revision}/config.json", token))
     if site.docker.source == "docker" and not docker_present:
         asked.append(Question("docker", f"{mirrors.docker.rstrip('/')}/{os}/dists/{codename}/InRelease", method="HEAD"))
-    if site.gpu == "nvidia":
+    if site.gpu == "nvidia" and missing.toolkit_source:
+        asked.append(Question("toolkit", f"{mirrors.container_toolkit.rstrip('/')}/gpgkey", method="HEAD"))
+    if site.gpu == "nvidia" and missing.driver_source:
         asked.append(Question("cuda", f"{cuda_repository(site, os, os_version)}/InRelease", method="HEAD"))
     return asked
 
@@ -83,6 +85,7 @@ def mirror_findings(site: Site, missing: Needs, answers: Answers, has_token: boo
         *_ollama_archive(site, answers),
         *_registry(answers),
         *_unavailable(answers, "docker", "mirrors.docker", "Docker's repository"),
+        *_unavailable(answers, "toolkit", "mirrors.container_toolkit", "NVIDIA's container toolkit"),
         *_unavailable(answers, "cuda", "mirrors.cuda_repositories", "NVIDIA's driver repository"),
     ]
     if missing.model:

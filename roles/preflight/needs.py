@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from roles.apt_repositories import KEYRINGS
 from roles.layout import (
     OPT,
     adapter_release,
@@ -25,6 +26,8 @@ OLLAMA_BYTES = {
     "none": int(0.2 * GB),
     "nvidia": 6 * GB,
 }  # the release carries CUDA libraries; archive and content side by side
+DRIVER_KEY = f"{KEYRINGS}/nvidia-cuda.gpg"
+TOOLKIT_KEY = f"{KEYRINGS}/nvidia-container-toolkit.gpg"
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,8 @@ class Needs:
     adapter: bool
     ollama: bool
     model: bool
+    driver_source: bool
+    toolkit_source: bool
     text_models: tuple[str, ...]
     vision_models: tuple[str, ...]
     bytes_by_folder: dict[str, int]
@@ -50,7 +55,7 @@ def paths_to_look_for(site: Site) -> list[str]:
     models = [ollama_manifest("text", m) for m in site.ollama.text.models]
     models += [ollama_manifest("vision", m) for m in site.ollama.vision.models]
     releases = [uv_release(), vllm_release(site), adapter_release(), ollama_release(site)]
-    return [*(release.marker for release in releases), snapshot(site).marker, *models]
+    return [*(release.marker for release in releases), snapshot(site).marker, *models, DRIVER_KEY, TOOLKIT_KEY]
 
 
 def folders_to_fill(site: Site) -> list[str]:
@@ -73,6 +78,8 @@ def needs(site: Site, present: Collection[str], sizes: dict[str, int]) -> Needs:
         adapter=adapter_release().marker not in present,
         ollama=ollama,
         model=model,
+        driver_source=DRIVER_KEY not in present,
+        toolkit_source=TOOLKIT_KEY not in present,
         text_models=text,
         vision_models=vision,
         bytes_by_folder={

@@ -80,8 +80,8 @@ class Operator:
     def dry(self, *arguments: str, hosts: list[Host] | None = None) -> Result:
         return self.pyinfra("--json", "--dry", *arguments, hosts=hosts)
 
-    def rollback(self, hosts: list[Host] | None = None) -> Result:
-        return self.pyinfra("--json", "--yes", playbook="rollback.py", hosts=hosts)
+    def rollback(self, *arguments: str, hosts: list[Host] | None = None) -> Result:
+        return self.pyinfra("--json", "--yes", *arguments, playbook="rollback.py", hosts=hosts)
 
     def deploy_until(self, step: str, hosts: list[Host], then: Callable[[subprocess.Popen[str]], None]) -> str:
         """Deploy, and when a step whose name contains `step` has begun, do `then` to the run. Returns what it printed.

@@ -44,6 +44,7 @@ def answers(**changed: dict[str, Any]) -> list[dict[str, Any]]:
         "hub-file": "{}",
         "docker": "",
         "cuda": "",
+        "toolkit": "",
         "index": "",
         "torch-0": 'href="torch-2.13.0%2Bcpu-cp311-cp311-manylinux_2_28_x86_64.whl"',
         **{

@@ -62,6 +62,22 @@ REFUSED: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         fake_host(FRESH | {"gpus": [P100]}),
         ("gpu", "Tesla P100-PCIE-16GB has compute capability 6.0, vLLM needs 7.5", "this host can run Phase 1"),
     ),
+    "a card too old for open kernel modules": (
+        fake_host(FRESH | {"gpus": [P100]}, phase=1),
+        ("nvidia.modules", "open kernel modules begin at 7.5", '"modules": "proprietary"'),
+    ),
+    "a container toolkit mirror that answers 404": (
+        fake_host(mirrors=answers(toolkit={"status": 404})),
+        ("mirrors.container_toolkit", "answered 404"),
+    ),
+    "a system whose driver key nobody has pinned": (
+        fake_host(FRESH | {"os": "debian", "os_version": "13", "codename": "trixie"}),
+        ("nvidia.key_fingerprint", "debian 13 is not in roles/pins.toml"),
+    ),
+    "a container that publishes 11434": (
+        fake_host(FRESH | {"listeners": [holder(11434, "docker-proxy", "docker.service")]}),
+        ("port 11434", "docker ps --filter publish=11434"),
+    ),
     "a disk that is too small": (
         fake_host(FRESH | {"folders": {f: {"mount": 1, "free": 20 * GB} for f in FRESH["folders"]}}),
         ("disk", "20.0 GB free", "/opt/llm 22.0 GB", "/var/lib/llm/hub 13.0 GB"),
@@ -93,11 +109,17 @@ def test_it_is_refused_with_key_and_cause_and_the_other_host_is_planned(case: st
 def test_everything_wrong_with_a_host_is_in_one_report(pyinfra: Pyinfra) -> None:
     survey = FRESH | {"uid": 1000, "listeners": [holder(11434, "nginx"), holder(8000, "chroma")], "gpus": [P100]}
     run = pyinfra({"bad": fake_host(survey)}, "--json", "inventory", "deploy.py", "--dry")
-    assert "refused, nothing was changed (4 errors, 0 warnings)" in run.output
+    assert "refused, nothing was changed (5 errors, 0 warnings)" in run.output
 
 
 def test_a_host_with_old_cards_is_deployed_to_phase_1(pyinfra: Pyinfra) -> None:
-    run = pyinfra({"old": fake_host(FRESH | {"gpus": [P100]}, phase=1)}, "--json", "inventory", "deploy.py", "--dry")
+    run = pyinfra(
+        {"old": fake_host(FRESH | {"gpus": [P100]}, phase=1, nvidia={"modules": "proprietary"})},
+        "--json",
+        "inventory",
+        "deploy.py",
+        "--dry",
+    )
     assert run.status == 0, run.output
     assert "Phase | Start Phase 1" in run.steps("old")
 

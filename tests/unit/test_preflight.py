@@ -34,13 +34,13 @@ def test_a_complete_host_needs_nothing_and_asks_no_mirror() -> None:
     assert not any((missing.uv, missing.vllm, missing.adapter, missing.ollama, missing.model))
     assert sum(missing.bytes_by_folder.values()) == 0
     asked = questions(SITE, missing, None, "debian", "12", "bookworm", docker_present=True)
-    assert [question.name for question in asked] == ["cuda"]
+    assert [question.name for question in asked] == []
 
 
 def test_only_what_is_missing_is_asked_for() -> None:
     present = {*paths_to_look_for(SITE)} - {ollama_manifest("vision", "llava:7b")}
     asked = questions(SITE, needs(SITE, present, {}), None, "debian", "12", "bookworm", docker_present=True)
-    assert [question.name for question in asked] == ["registry:llava:7b", "cuda"]
+    assert [question.name for question in asked] == ["registry:llava:7b"]
 
 
 def test_another_revision_is_another_snapshot_and_another_lock_another_release() -> None:
