@@ -11,9 +11,9 @@ from roles.pins import ROOT
 from roles.started_with import checksums_path, checksums_text, inputs_path, inputs_text
 
 
-def write(name: str, path: str, text: str, mode: str = "644", group: str = "root") -> None:
+def write(name: str, path: str, text: str, mode: str = "644") -> None:
     """Have `path` hold exactly `text`, owned by root. `name` is the line in the plan."""
-    files.put(name=name, src=StringIO(text), dest=path, user="root", group=group, mode=mode)
+    files.put(name=name, src=StringIO(text), dest=path, user="root", group="root", mode=mode)
 
 
 def directory(name: str, path: str, user: str = "root", group: str = "root", mode: str = "755") -> None:

@@ -92,6 +92,5 @@ def activate(settings: NvidiaSettings) -> None:
 
 
 def driver_is_not_loaded() -> bool:
-    """At execution time: whether the loaded kernel module is another one than the installed driver's, or none."""
-    versions = host.get_fact(DriverVersions)
-    return versions.installed is not None and versions.loaded != versions.installed
+    """The same question at execution time, for an operation's `_if`."""
+    return host.get_fact(DriverVersions).is_not_loaded

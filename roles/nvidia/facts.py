@@ -17,6 +17,11 @@ class Versions:
     loaded: str | None
     installed: str | None
 
+    @property
+    def is_not_loaded(self) -> bool:
+        """A driver is installed, and the kernel runs another one or none."""
+        return self.installed is not None and self.loaded != self.installed
+
 
 class DriverVersions(FactBase[Versions]):
     """Loaded and installed driver version; a distribution's revision ("-1") is left out."""

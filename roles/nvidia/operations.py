@@ -39,10 +39,10 @@ def packages_held(packages: tuple[str, ...]) -> Generator[StringCommand, None, N
 def driver_loaded() -> Generator[FunctionCommand, None, None]:
     """Have the installed driver loaded; otherwise end the run on this host with the command that is needed."""
     versions = host.get_fact(DriverVersions)
-    if versions.installed is None or versions.loaded == versions.installed:
+    if not versions.is_not_loaded:
         host.noop("the installed driver is loaded")
         return
-    yield FunctionCommand(_ask_for_a_reboot, (versions.installed, versions.loaded or "none"), {})
+    yield FunctionCommand(_ask_for_a_reboot, (versions.installed or "", versions.loaded or "none"), {})
 
 
 def _ask_for_a_reboot(state: State, host: Host, installed: str, loaded: str) -> bool:

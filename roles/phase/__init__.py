@@ -15,7 +15,6 @@ from pyinfra.api import deploy
 from roles.host_files import write
 from roles.layout import (
     ADAPTER,
-    ADAPTER_SOCKET,
     OLLAMA_TEXT,
     OLLAMA_VISION,
     PHASE_TARGETS,
@@ -130,7 +129,7 @@ def _probe(service: str, address: str, port: int, models: tuple[str, ...]) -> li
 
 
 def gate_timeout_s(site: Site, unit: str) -> int:
-    return site.vllm.ready_timeout_s if unit in (VLLM, ADAPTER, ADAPTER_SOCKET) else 300
+    return site.vllm.ready_timeout_s if unit in (VLLM, ADAPTER) else 300
 
 
 def record(site: Site) -> None:

@@ -122,7 +122,7 @@ def configure(site: Site) -> None:
     )
     install_program("Install fetch-model", "roles/vllm/host/fetch-model")
     directory("Have the chat templates directory", f"{ETC}/chat_templates")
-    template = (ROOT / "files" / "vllm" / "chat_templates" / "plain.jinja").read_text(encoding="utf-8")
+    template = plain_template()
     write("Write the chat template for base models", PLAIN_TEMPLATE, template)
     texts = rendered(site)
     write("Write vLLM's configuration", f"{ETC}/vllm.yaml", texts["configuration"])
@@ -166,6 +166,11 @@ def rendered(site: Site) -> dict[str, str]:
     }
 
 
+def plain_template() -> str:
+    """The chat template that base models get."""
+    return (ROOT / "files" / "vllm" / "chat_templates" / "plain.jinja").read_text(encoding="utf-8")
+
+
 def has_chat_template(site: Site) -> bool:
     """Whether the model brings its own template; pins.toml knows those that do not, and the role ships one for them."""
     return site.model_pin.chat_template if site.model_pin else True
@@ -174,7 +179,7 @@ def has_chat_template(site: Site) -> bool:
 def inputs(site: Site) -> dict[str, dict[str, str]]:
     """By unit, what a start of it reads. The download unit is not among them: the revision is in the configuration's path."""
     texts = rendered(site)
-    template = (ROOT / "files" / "vllm" / "chat_templates" / "plain.jinja").read_text(encoding="utf-8")
+    template = plain_template()
     return {
         VLLM: inputs_of(
             unit=texts["unit"],
