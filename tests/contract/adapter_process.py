@@ -22,12 +22,13 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     return {**kept, "PYTHONPATH": str(SOURCE), "PYTHONUNBUFFERED": "1", **(extra or {})}
 
 
-def toml(sections: Mapping[str, Mapping[str, Any]]) -> str:
+def toml(sections: Mapping[str, Mapping[str, Any] | list[Mapping[str, Any]]]) -> str:
     """Settings as a TOML file. JSON's texts, numbers, lists and truth values are TOML's too."""
     lines = []
-    for name, section in sections.items():
-        lines.append(f"[{name}]")
-        lines += [f"{key} = {json.dumps(value)}" for key, value in section.items()]
+    for name, tables in sections.items():
+        for table in tables if isinstance(tables, list) else [tables]:
+            lines.append(f"[[{name}]]" if isinstance(tables, list) else f"[{name}]")
+            lines += [f"{key} = {json.dumps(value)}" for key, value in table.items()]
     return "\n".join(lines) + "\n"
 
 
@@ -41,12 +42,14 @@ class AdapterProcess:
         command: tuple[str, ...] = (),
         extra_environment: Mapping[str, str] | None = None,
         pass_fds: tuple[int, ...] = (),
+        models: list[Mapping[str, Any]] | None = None,
         **sections: Mapping[str, Any],
     ) -> None:
-        """:param sections: the settings; host and port have working values."""
+        """:param sections: the settings; host and port have working values.
+        :param models: the tables `[[models]]`."""
         server = {"host": "127.0.0.1", "port": 0, **sections.pop("server", {})}
         self.config = directory / "adapter.toml"
-        self.config.write_text(toml({"server": server, **sections}), encoding="utf-8")
+        self.config.write_text(toml({"server": server, **sections, "models": models or []}), encoding="utf-8")
         self._command = (*command, sys.executable, "-m", "ollama_adapter", "--config", str(self.config))
         self._environment = environment(extra_environment)
         self._pass_fds = pass_fds

@@ -40,6 +40,7 @@ LATER = {
 
 # Name -> why it will stay different.
 FOR_GOOD = {
+    "ps_after_unload": "the recorded server kept one model at a time; vLLM's models are in memory side by side",
     "tags_empty": "there is always vLLM's model",
     "tags_head": "other models, so another length",
     "tags_mixed": "other models",

@@ -1,18 +1,20 @@
 """The recorded exchanges of a real Ollama, replayed: the adapter answers the same bytes, times and durations excepted.
 
 Always against the stand-in for vLLM. With LLM_TEST_VLLM_URL also against a real vLLM that serves the lab's miniature
-model: `LLM_TEST_VLLM_URL=http://127.0.0.1:8000,tools=http://127.0.0.1:8001,think=http://127.0.0.1:8002`, the last two
-optional.
+model: `LLM_TEST_VLLM_URL=http://127.0.0.1:8000,tools=http://127.0.0.1:8001,think=http://127.0.0.1:8002,embed=...:8003`; a
+variant that is not named is replayed over the stand-in.
 """
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
+from typing import Any
 
+import httpx
 import pytest
 
 from tests.contract.adapter_process import AdapterProcess
@@ -21,11 +23,16 @@ from tests.contract.recorded import Answer, Recorded, differences, joined_stream
 from tests.contract.vllm_stand_in import VllmStandIn
 from tests.contract.wire import ask
 
-VARIANTS = {
-    "plain": ("tiny", ["completion"]),
-    "tools": ("tinytool:v1", ["completion", "tools"]),
-    "think": ("tinythink", ["completion", "thinking"]),
+# Model of the recordings -> variant of the miniature model that is its twin, and settings of its own.
+MODELS: dict[str, tuple[str, dict[str, Any]]] = {
+    "tiny": ("plain", {"capabilities": ["completion"]}),
+    "tinytool:v1": ("tools", {"capabilities": ["completion", "tools"]}),
+    "tinythink": ("think", {"capabilities": ["completion", "thinking"]}),
+    "tinyembed": ("embed", {"capabilities": ["embedding"]}),
+    "tinyfim": ("plain", {"capabilities": ["completion"]}),
 }
+# What the recorded server had been told before, beside models of its own files.
+CREATED_BEFORE: tuple[dict[str, Any], ...] = ()
 STRICT = dict.fromkeys(("top_level_options", "string_arguments", "data_uri_images", "content_parts"), False)
 
 
@@ -37,61 +44,60 @@ def real_urls() -> dict[str, str]:
 
 
 class Replay:
-    """Adapters for the three variants, and the answers they gave to every recorded request, in order."""
+    """The answers that an adapter gave to every recorded request, in order."""
 
-    def __init__(self, ports: dict[str, int], *, real_vllm: bool) -> None:
-        self.real_vllm = real_vllm
+    def __init__(self, port: int, real_variants: Collection[str]) -> None:
+        self.real_variants = real_variants
         self.differences: dict[str, list[str]] = {}
         for recorded in ollama():
-            port = ports.get(variant_of(recorded))
-            if port is not None:
-                self.differences[recorded.name] = self._compare(recorded, ask(port, recorded.request, recorded.method))
+            actual = ask(port, recorded.request, recorded.method)
+            self.differences[recorded.name] = self._compare(recorded, actual, is_real=self.is_real(recorded))
 
-    def _compare(self, recorded: Recorded, actual: Answer) -> list[str]:
+    def is_real(self, recorded: Recorded) -> bool:
+        """Whether a real vLLM answered, if any did."""
+        return variant_of(recorded) in self.real_variants
+
+    def _compare(self, recorded: Recorded, actual: Answer, *, is_real: bool) -> list[str]:
         expected = recorded.answer
         streams = "application/x-ndjson" in expected.header("content-type") + actual.header("content-type")
-        if self.real_vllm and streams and expected.header("content-type") == actual.header("content-type"):
+        if is_real and streams and expected.header("content-type") == actual.header("content-type"):
             expected = replace(expected, body=joined_stream(expected.body))
             actual = replace(actual, body=joined_stream(actual.body))
-        return differences(expected, actual, chunks=not self.real_vllm)
+        return differences(expected, actual, chunks=not is_real)
 
 
 def variant_of(recorded: Recorded) -> str:
-    """Which model an exchange needs."""
-    return next((name for name, (model, _) in VARIANTS.items() if recorded.model == model and name != "plain"), "plain")
+    """Which variant of the miniature model an exchange needs."""
+    return MODELS.get(recorded.model, MODELS["tiny"])[0]
 
 
 @pytest.fixture(scope="module", params=["stand-in", *(["real vLLM"] if real_urls() else [])])
 def replay(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replay]:
-    """The answers of the adapter, with either upstream."""
-    urls = real_urls()
-    is_real = request.param == "real vLLM"
+    """The answers of an adapter in front of all variants, with either upstream."""
+    urls = real_urls() if request.param == "real vLLM" else {}
     with ExitStack() as stack:
-        ports = {}
-        for variant, (model, capabilities) in VARIANTS.items():
-            if is_real and variant not in urls:
-                continue
-            url = urls[variant] if is_real else stack.enter_context(VllmStandIn(variant)).url
-            vllm = {
-                "url": url,
-                "aliases": [model],
-                "context_length": 2048,
-                "parameter_size": "947K",
-                "quantization": "unknown",
-                "capabilities": capabilities,
-            }
-            directory = tmp_path_factory.mktemp(variant)
-            adapter = AdapterProcess(directory, vllm=vllm, leniency=STRICT)
-            ports[variant] = stack.enter_context(adapter).port
-        yield Replay(ports, real_vllm=is_real)
+        stand_ins = {
+            variant: stack.enter_context(VllmStandIn(variant)).url
+            for variant in {variant for variant, _ in MODELS.values()} - urls.keys()
+        }
+        facts = {"context_length": 2048, "parameter_size": "947K", "quantization": "unknown"}
+        models: list[Mapping[str, Any]] = [
+            {"url": {**stand_ins, **urls}[variant], "aliases": [name], **facts, **more}
+            for name, (variant, more) in MODELS.items()
+        ]
+        adapter = stack.enter_context(
+            AdapterProcess(tmp_path_factory.mktemp("replay"), vllm=models[0], models=models[1:], leniency=STRICT)
+        )
+        for body in CREATED_BEFORE:
+            answer = httpx.post(f"http://127.0.0.1:{adapter.port}/api/create", json={**body, "stream": False})
+            assert answer.json() == {"status": "success"}, answer.text
+        yield Replay(adapter.port, urls.keys())
 
 
 @pytest.mark.parametrize("name", [recorded.name for recorded in ollama() if not reason(recorded.name, real_vllm=False)])
 def test_the_adapter_answers_as_ollama_did(replay: Replay, name: str) -> None:
-    if name not in replay.differences:
-        pytest.skip("no vLLM with this model")
-    if reason(name, real_vllm=replay.real_vllm):
-        pytest.skip(reason(name, real_vllm=replay.real_vllm))
+    if reason(name, real_vllm=bool(replay.real_variants)):
+        pytest.skip(reason(name, real_vllm=True))
     assert replay.differences[name] == []
 
 
@@ -103,7 +109,7 @@ def test_the_stand_in_is_held_against_a_real_vllm() -> None:
 
 def test_every_deviation_that_is_listed_still_exists(replay: Replay) -> None:
     equal = [name for name, found in replay.differences.items() if not found]
-    listed = [name for name in equal if name in FOR_GOOD or (replay.real_vllm and name in FOR_GOOD_WITH_VLLM)]
+    listed = [name for name in equal if name in FOR_GOOD or (replay.real_variants and name in FOR_GOOD_WITH_VLLM)]
     assert listed == []
     for prefix in LATER:
         names = [name for name in replay.differences if name.startswith(prefix)]
@@ -113,9 +119,9 @@ def test_every_deviation_that_is_listed_still_exists(replay: Replay) -> None:
 def test_most_of_the_recordings_are_answered_literally(replay: Replay, capsys: pytest.CaptureFixture[str]) -> None:
     table: Counter[str] = Counter()
     for name, found in replay.differences.items():
-        table[reason(name, real_vllm=replay.real_vllm) or "must be equal" if found else "equal"] += 1
+        table[reason(name, real_vllm=bool(replay.real_variants)) or "must be equal" if found else "equal"] += 1
     with capsys.disabled():
-        print(f"\n{'real vLLM' if replay.real_vllm else 'stand-in'}: {len(replay.differences)} recorded exchanges")
+        print(f"\n{'real vLLM' if replay.real_variants else 'stand-in'}: {len(replay.differences)} recorded exchanges")
         for why, count in table.most_common():
             print(f"  {count:4} {why}")
     assert table["must be equal"] == 0

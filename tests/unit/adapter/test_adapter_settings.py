@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from ollama_adapter.__main__ import main
-from ollama_adapter.settings import CAPABILITIES, Settings, SettingsError, describe, load
+from ollama_adapter.settings import CAPABILITIES, Settings, SettingsError
+from ollama_adapter.settings_reading import describe, load
 
 EXAMPLE = """
 [server]
@@ -103,7 +104,7 @@ def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
 def test_one_name_has_one_backend(tmp_path: Path) -> None:
     text = '[vllm]\naliases = ["llama2", "library/llama2:latest"]\n[vision]\nmodels = ["Llama2"]\n'
     assert mistakes(tmp_path, text) == [
-        "vllm.aliases: 'llama2' and 'library/llama2:latest' are the same name",
+        "vllm.aliases: vllm.aliases[0] 'llama2' and 'library/llama2:latest' are the same name",
         "vision.models: 'Llama2' is also in vllm.aliases; one name can have one backend",
         "vision.models: there are models but vision.url is empty",
     ]

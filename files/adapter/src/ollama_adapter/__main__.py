@@ -12,7 +12,8 @@ from pathlib import Path
 from . import __version__
 from .access_log import AccessLog
 from .service import serve
-from .settings import Settings, SettingsError, describe, load
+from .settings import Settings, SettingsError
+from .settings_reading import describe, load
 
 _DESCRIPTION = """\
 Answers the Ollama API on one port. Text models are served by vLLM; requests for other models are passed on to an

@@ -9,10 +9,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from .backend import Backend
 from .names import InvalidName, ModelName, parse
 from .settings import Settings, VllmSettings
-from .times import FOREVER_S, epoch_of, expiry, local_stamp, parse_duration
-from .to_vllm import TextModel
+from .times import epoch_of, expiry, local_stamp
 
 _BITS = {"F32": 32, "F16": 16, "BF16": 16, "FP8": 8, "Q8_0": 8, "INT8": 8, "Q4_K_M": 5, "Q4_0": 4.5, "INT4": 4.5}
 _SCALE = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
@@ -20,10 +20,17 @@ _SCALE = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
 
 @dataclass(frozen=True)
 class OwnModel:
-    """A name of the model that vLLM serves."""
+    """A name of a model that vLLM serves."""
 
     name: ModelName
     digest: str
+    backend: Backend
+    modified: float  # seconds since 1970
+
+    @property
+    def facts(self) -> VllmSettings:
+        """What the settings say about the model."""
+        return self.backend.settings
 
 
 def parameter_count(text: str) -> int:
@@ -40,30 +47,28 @@ def size_bytes(settings: VllmSettings) -> int:
     return max(int(parameter_count(settings.parameter_size) * bits / 8), 1)
 
 
+def digest(facts: VllmSettings, name: ModelName) -> str:
+    """64 hex digits, unique per name, because llm-ollama takes equal digests for aliases of one model and shows one."""
+    return hashlib.sha256("\n".join((facts.repository, facts.revision, name.key)).encode()).hexdigest()
+
+
 class Catalogue:
     """The models of the settings, and those that Ollama Vision listed last."""
 
     def __init__(self, settings: Settings) -> None:
-        facts = settings.vllm
-        self._facts = facts
-        self._size = size_bytes(facts)
-        self._modified = epoch_of(facts.modified_at) or settings.file_time or time.time()
-        self._own = {name.key: OwnModel(name, self._digest(name)) for name in map(parse, facts.aliases)}
+        self.backends = [Backend(model) for _, model in settings.named_models()]
+        self._own: dict[str, OwnModel] = {}
+        for backend in self.backends:
+            facts = backend.settings
+            modified = epoch_of(facts.modified_at) or settings.file_time or time.time()
+            for name in map(parse, facts.aliases):
+                self._own[name.key] = OwnModel(name, digest(facts, name), backend, modified)
         self._configured_vision = {parse(name).key for name in settings.vision.models}
         self._listed_vision: set[str] = set()
-        keep_alive_s = parse_duration(facts.keep_alive)
-        self.default_keep_alive_s = FOREVER_S if keep_alive_s < 0 else keep_alive_s
-        self.text_model = TextModel(
-            served_model=facts.served_model,
-            max_model_len=facts.context_length,
-            capabilities=frozenset(facts.capabilities),
-            chat_template=facts.chat_template,
-            default_options=facts.default_options,
-        )
 
     @property
     def own_models(self) -> Iterable[OwnModel]:
-        """The names of vLLM's model, in the order of the settings."""
+        """The names of vLLM's models, in the order of the settings."""
         return self._own.values()
 
     def own(self, name: str) -> OwnModel | None:
@@ -93,18 +98,18 @@ class Catalogue:
 
     def tags_entry(self, model: OwnModel) -> dict[str, Any]:
         """An entry of `/api/tags` (ollama-api 4.6)."""
-        details = self._details()
-        details["context_length"] = self._facts.context_length
-        if self._facts.embedding_length:
-            details["embedding_length"] = self._facts.embedding_length
+        details = self._details(model.facts)
+        details["context_length"] = model.facts.context_length
+        if model.facts.embedding_length:
+            details["embedding_length"] = model.facts.embedding_length
         return {
             "name": model.name.display,
             "model": model.name.display,
-            "modified_at": local_stamp(self._modified),
-            "size": self._size,
+            "modified_at": local_stamp(model.modified),
+            "size": size_bytes(model.facts),
             "digest": model.digest,
             "details": details,
-            "capabilities": self._facts.capabilities,
+            "capabilities": model.facts.capabilities,
         }
 
     def ps_entry(self, model: OwnModel, expires_at: float) -> dict[str, Any]:
@@ -112,12 +117,12 @@ class Catalogue:
         return {
             "name": model.name.display,
             "model": model.name.display,
-            "size": self._size,
+            "size": size_bytes(model.facts),
             "digest": model.digest,
-            "details": self._details(),
+            "details": self._details(model.facts),
             "expires_at": local_stamp(expires_at),
-            "size_vram": self._size,
-            "context_length": self._facts.context_length,
+            "size_vram": size_bytes(model.facts),
+            "context_length": model.facts.context_length,
         }
 
     def show(self, model: OwnModel, requested: str, *, system: str = "", for_copilot: bool = False) -> dict[str, Any]:
@@ -125,7 +130,7 @@ class Catalogue:
 
         :param for_copilot: VS Code shows `general.basename` in its picker, so that must be the requested name.
         """
-        facts = self._facts
+        facts = model.facts
         source = f"{facts.repository}@{facts.revision}" if facts.revision else facts.repository
         lines = [
             "# Modelfile written by ollama-adapter: the model is served by vLLM",
@@ -145,7 +150,7 @@ class Catalogue:
         answer["template"] = "{{ .Prompt }}"
         if system:
             answer["system"] = system
-        answer["details"] = self._details()
+        answer["details"] = self._details(model.facts)
         info: dict[str, Any] = {
             "general.architecture": facts.family,
             "general.basename": requested if for_copilot else facts.repository.rpartition("/")[2],
@@ -158,11 +163,10 @@ class Catalogue:
             info[f"{facts.family}.embedding_length"] = facts.embedding_length
         answer["model_info"] = info
         answer["capabilities"] = facts.capabilities
-        answer["modified_at"] = local_stamp(self._modified)
+        answer["modified_at"] = local_stamp(model.modified)
         return answer
 
-    def _details(self) -> dict[str, Any]:
-        facts = self._facts
+    def _details(self, facts: VllmSettings) -> dict[str, Any]:
         return {
             "parent_model": "",
             "format": "safetensors",
@@ -172,14 +176,9 @@ class Catalogue:
             "quantization_level": facts.quantization,
         }
 
-    def _digest(self, name: ModelName) -> str:
-        # Unique per name, because llm-ollama takes equal digests for aliases of one model and then shows only one.
-        facts = self._facts
-        return hashlib.sha256("\n".join((facts.repository, facts.revision, name.key)).encode()).hexdigest()
-
 
 class Residency:
-    """What `/api/ps` lists of vLLM's model: names in use, until their `keep_alive` has passed.
+    """What `/api/ps` lists of vLLM's models: names in use, until their `keep_alive` has passed.
 
     vLLM keeps the model in memory all the time; clients see what they would see of Ollama.
     """

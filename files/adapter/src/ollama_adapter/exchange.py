@@ -41,6 +41,7 @@ class Exchange:
         self._unsent = b""
         self.head = head
         self.request_id = request_id
+        self.parameter = ""  # of the path, where the route has one
         self.received_ns = time.monotonic_ns()
         self.receiver: BodyReceiver | None = None
         self.call: Call | None = None

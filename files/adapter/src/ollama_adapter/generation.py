@@ -8,17 +8,16 @@ from collections.abc import Callable
 import msgspec
 
 from .answers import STOPPED_BY_VLLM, AnswerStream, BadUpstreamAnswer, WholeAnswer
+from .backend import Backend
 from .exchange import Exchange
 from .fetching import Fetched, fetch
 from .frames import Usage, error_text
 from .http_answer import NDJSON
 from .lines import LineWriter, Timings
 from .requests import TextRequest
-from .settings import VllmSettings
 from .sse import SseDecoder
-from .times import Stamps
-from .to_vllm import TOKENIZE_PATH, TextModel, VllmRequest, continuation, to_vllm, tokenize_prompt, tokenize_text
-from .upstream import Failure, Limits, Upstream
+from .to_vllm import TOKENIZE_PATH, VllmRequest, continuation, to_vllm, tokenize_prompt, tokenize_text
+from .upstream import Failure, Limits
 
 BUSY = "server busy, please try again.  maximum pending requests exceeded"
 # What vLLM answers with status 500 while its engine dies or drains (0.32.0, measured): it will be back.
@@ -32,56 +31,45 @@ _TOKENIZE_TIMEOUT_S = 10.0
 RETRY_AFTER = (b"Retry-After", b"5")
 
 
-class Vllm:
-    """What all generations share: the upstream, its settings, and what is known about its tokenizer."""
-
-    def __init__(self, upstream: Upstream, settings: VllmSettings, model: TextModel) -> None:
-        self.upstream = upstream
-        self.settings = settings
-        self.model = model
-        self.stamps = Stamps()
-        self.first_tokens: list[int] | None = None  # what the tokenizer puts in front of every text; asked for once
-
-
 class Generation:
     """One request for text. It is the sink of vLLM's answer."""
 
-    def __init__(self, exchange: Exchange, request: TextRequest, vllm: Vllm, done: Callable[[], None]) -> None:
+    def __init__(self, exchange: Exchange, request: TextRequest, backend: Backend, done: Callable[[], None]) -> None:
         """:param done: called when the answer is complete: the model was in use until now."""
         self._exchange = exchange
         self._request = request
-        self._vllm = vllm
+        self._backend = backend
         self._done = done
         self._writer = LineWriter(request.kind, request.model)
         self._timings = Timings(exchange.received_ns)
-        self._wants_context = request.kind == "generate" and not request.raw and vllm.settings.context != "off"
+        self._wants_context = request.kind == "generate" and not request.raw and backend.settings.context != "off"
         self._status = 0
         self._pieces: list[bytes] = []
         self._size = 0
         self._sse = SseDecoder()
-        self._stream = AnswerStream(request, self._writer, vllm.stamps, self._timings, collect=self._wants_context)
+        self._stream = AnswerStream(request, self._writer, backend.stamps, self._timings, collect=self._wants_context)
 
     def begin(self) -> None:
         """Send the request to vLLM.
 
         :raises BadFormat: `format` is neither "json" nor a schema.
         """
-        if self._request.has_images and not self._vllm.model.can("vision"):
+        if self._request.has_images and not self._backend.model.can("vision"):
             self._exchange.respond_error(400, _NO_MULTIMODAL)
         elif self._request.context and not self._request.raw:
             self._request.response_format()  # a bad one is refused before anything is sent
-            self._tokenize(tokenize_prompt(self._request, self._vllm.model), self._continue)
+            self._tokenize(tokenize_prompt(self._request, self._backend.model), self._continue)
         else:
-            self._send(to_vllm(self._request, self._vllm.model, token_ids=self._wants_context))
+            self._send(to_vllm(self._request, self._backend.model, token_ids=self._wants_context))
 
     def _send(self, request: VllmRequest) -> None:
-        settings = self._vllm.settings
+        settings = self._backend.settings
         limits = Limits(settings.first_byte_timeout_s, settings.chunk_timeout_s)
         if not self._request.stream:
             limits = Limits(settings.answer_timeout_s, settings.answer_timeout_s)
         self._timings.dispatched = time.monotonic_ns()
         headers = b"Content-Type: application/json\r\nX-Request-Id: %b\r\n" % self._exchange.request_id.encode()
-        upstream = self._vllm.upstream
+        upstream = self._backend.upstream
         self._exchange.call = upstream.send(b"POST", request.path, self, limits, headers=headers, body=request.body)
 
     # The sink of vLLM's answer
@@ -157,7 +145,7 @@ class Generation:
         def respond(context: bytes) -> None:
             self._count(answer.usage)
             self._done()
-            self._exchange.respond(200, answer.body(self._vllm.stamps.now, context))
+            self._exchange.respond(200, answer.body(self._backend.stamps.now, context))
 
         self._with_context(answer.prompt_ids, answer.escaped_text, answer.answer_ids, respond)
 
@@ -169,7 +157,7 @@ class Generation:
         elif self._status == 500 and any(text in message for text in GOING_DOWN):
             self._exchange.respond_error(503, f"vLLM is going down and will be started again: {message}", [RETRY_AFTER])
         elif self._status == 404:
-            served = self._vllm.settings.served_model
+            served = self._backend.settings.served_model
             text = f"vLLM does not serve {served!r} (vllm.served_model): {message}"
             self._exchange.respond_error(503, text, [RETRY_AFTER])
         elif self._status in (401, 403):
@@ -200,29 +188,29 @@ class Generation:
             return
 
         def joined(ids: bytes) -> bytes:
-            front = self._vllm.first_tokens or []
+            front = self._backend.first_tokens or []
             kept = prompt_ids[len(front) :] if prompt_ids[: len(front)] == front else prompt_ids
             return b",".join(filter(None, (",".join(map(str, kept)).encode(), ids)))
 
         def with_front(_: list[int] | None) -> None:
-            if self._vllm.settings.context == "generated" or not text or self._vllm.model.can("thinking"):
+            if self._backend.settings.context == "generated" or not text or self._backend.model.can("thinking"):
                 done(joined(answer_ids))
             else:
-                body = tokenize_text(self._vllm.model, text, special=False)
+                body = tokenize_text(self._backend.model, text, special=False)
                 self._tokenize(body, lambda ids: done(joined(answer_ids if ids is None else _join(ids))))
 
         self._ask_first_tokens(with_front)
 
     def _ask_first_tokens(self, done: Callable[[list[int] | None], None]) -> None:
-        if self._vllm.first_tokens is not None:
-            done(self._vllm.first_tokens)
+        if self._backend.first_tokens is not None:
+            done(self._backend.first_tokens)
             return
 
         def keep(ids: list[int] | None) -> None:
-            self._vllm.first_tokens = ids
+            self._backend.first_tokens = ids
             done(ids)
 
-        self._tokenize(tokenize_text(self._vllm.model, b"", special=True), keep)
+        self._tokenize(tokenize_text(self._backend.model, b"", special=True), keep)
 
     def _tokenize(self, body: bytes, done: Callable[[list[int] | None], None]) -> None:
         def tokens(answer: Fetched) -> None:
@@ -236,7 +224,7 @@ class Generation:
             ids = decoded.get("tokens")
             done(ids if isinstance(ids, list) else None)
 
-        upstream = self._vllm.upstream
+        upstream = self._backend.upstream
         self._exchange.call = fetch(upstream, b"POST", TOKENIZE_PATH, tokens, _TOKENIZE_TIMEOUT_S, body=body)
 
     def _continue(self, prompt_ids: list[int] | None) -> None:
@@ -249,7 +237,7 @@ class Generation:
         def send(front: list[int] | None) -> None:
             front = front or []
             rest = ids[len(front) :] if ids[: len(front)] == front else ids
-            self._send(continuation(self._request, self._vllm.model, [*front, *self._request.context, *rest]))
+            self._send(continuation(self._request, self._backend.model, [*front, *self._request.context, *rest]))
 
         self._ask_first_tokens(send)
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
-from .catalogue import Catalogue, OwnModel, Residency
+from .catalogue import Catalogue, Residency
 from .exchange import Exchange
 from .fetching import Fetched, fetch
 from .go_json import escape
+from .model_requests import ModelRequest, unknown_model
 from .names import InvalidName, parse
 from .settings import VisionSettings
+from .small_requests import read_fields
 from .times import epoch_of
 from .upstream import Upstream
 
@@ -70,11 +72,15 @@ class Listing:
 
         self.ask_vision("/api/ps", respond)
 
-    def show(self, exchange: Exchange, model: OwnModel, fields: Mapping[str, Any]) -> None:
-        """One model of vLLM's."""
+    def answer(self, exchange: Exchange, request: ModelRequest) -> None:
+        """`/api/show`. See `Handler`."""
+        fields = read_fields(request.action, request.decoded)
+        if request.own is None:
+            exchange.respond_error(*unknown_model(request.action, request.name))
+            return
         for_copilot = exchange.head.header(b"user-agent").startswith("GitHubCopilotChat/")
         system = fields.get("system", "")
-        answer = self._catalogue.show(model, exchange.model, system=system, for_copilot=for_copilot)
+        answer = self._catalogue.show(request.own, exchange.model, system=system, for_copilot=for_copilot)
         exchange.respond(200, to_json(answer))
 
     def ask_vision(self, path: str, done: Callable[[list[dict[str, Any]]], None]) -> None:

@@ -25,11 +25,20 @@ _TABLE: dict[str, dict[str, str]] = {
     "/api/create": {"POST": "create"},
     "/api/copy": {"POST": "copy"},
     "/api/delete": {"DELETE": "delete"},
-    "/v1/chat/completions": {"POST": "v1"},
-    "/v1/completions": {"POST": "v1"},
-    "/v1/embeddings": {"POST": "v1"},
-    "/v1/responses": {"POST": "v1"},
-    "/v1/messages": {"POST": "v1"},
+    "/v1/chat/completions": {"POST": "v1_chat"},
+    "/v1/completions": {"POST": "v1_completions"},
+    "/v1/embeddings": {"POST": "v1_embeddings"},
+    "/v1/responses": {"POST": "v1_responses"},
+    "/v1/messages": {"POST": "v1_messages"},
+    "/v1/audio/transcriptions": {"POST": "v1_transcriptions"},
+    "/v1/systemone": {"POST": "v1_systemone"},
+    "/v1/models": {"GET": "v1_models"},
+}
+
+# The same for paths whose last segment is a parameter.
+_WITH_PARAMETER: dict[str, dict[str, str]] = {
+    "/api/blobs/": {"HEAD": "blob", "POST": "blob"},
+    "/v1/models/": {"GET": "v1_model"},
 }
 
 # Actions whose body names a model, and the fields that may name it.
@@ -44,7 +53,12 @@ MODEL_FIELDS: dict[str, tuple[str, ...]] = {
     "create": ("model", "name"),
     "copy": ("source",),
     "delete": ("model", "name"),
-    "v1": ("model",),
+    "v1_chat": ("model",),
+    "v1_completions": ("model",),
+    "v1_embeddings": ("model",),
+    "v1_responses": ("model",),
+    "v1_messages": ("model",),
+    "v1_systemone": ("model",),
 }
 
 
@@ -53,6 +67,7 @@ class Found:
     """The route exists."""
 
     action: str
+    parameter: str = ""
 
 
 @dataclass(frozen=True)
@@ -69,21 +84,30 @@ def find(method: str, path: str) -> Found | Fallback:
     """Decide what a request is."""
     if "//" in path or "/./" in path or "/../" in path or path.endswith(("/.", "/..")):
         return _redirect(307, method, _clean(path))
-    methods = _TABLE.get(path)
-    if methods is None:
+    methods, parameter = _methods_of(path)
+    if not methods:
         without_slash = path.rstrip("/")
-        if path != without_slash and method in _TABLE.get(without_slash, ()):
+        if path != without_slash and method in _methods_of(without_slash)[0]:
             return _redirect(301 if method == "GET" else 307, method, without_slash)
         return Fallback(404, b"text/plain", b"404 page not found")
     action = methods.get(method)
     if action is None:
         return Fallback(405, b"text/plain", b"405 method not allowed", ((b"Allow", ", ".join(methods).encode()),))
-    return Found(action)
+    return Found(action, parameter)
+
+
+def _methods_of(path: str) -> tuple[dict[str, str], str]:
+    """The methods of a path, and the value of its parameter."""
+    if path in _TABLE:
+        return _TABLE[path], ""
+    parent, _, last = path.rpartition("/")
+    methods = _WITH_PARAMETER.get(f"{parent}/")
+    return (methods, last) if methods and last else ({}, "")
 
 
 def allowed_methods(path: str) -> str:
     """The methods of a path, for the Allow header of a preflight; "" for an unknown one."""
-    return ", ".join(_TABLE.get(path, ()))
+    return ", ".join(_methods_of(path)[0])
 
 
 def _clean(path: str) -> str:

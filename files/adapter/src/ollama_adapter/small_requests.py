@@ -1,4 +1,4 @@
-"""The routes that are neither text nor lists, for names that no Ollama server behind the adapter serves."""
+"""The fields of requests that are neither text nor lists, and `/api/pull`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from .exchange import Exchange
 from .go_decode import Shape, anything, boolean, integer, json_object, keep_alive, read_object, string
 from .go_json import BadBody
 from .http_answer import NDJSON
+from .model_requests import ModelRequest, is_valid_name, unknown_model
 
-_NO_EMBEDDINGS = "This server does not support embeddings. Start it with `--embeddings`"  # recorded, Ollama 0.32.15
 _NAMED: Shape = {"model": string, "name": string}
 
 # The Go type that messages name, and the fields whose types are checked.
@@ -53,17 +53,16 @@ def read_fields(action: str, decoded: Any) -> dict[str, Any]:
     return fields
 
 
-def embed_with_text_model(exchange: Exchange, action: str, model_json: bytes, fields: Mapping[str, Any]) -> None:
-    """What Ollama says for a model that only generates (recorded): nothing for nothing, else an error."""
-    if action == "embeddings":
-        if fields.get("prompt"):
-            exchange.respond_error(500, _NO_EMBEDDINGS)
+class PullHandler:
+    """Answers `/api/pull`."""
+
+    def answer(self, exchange: Exchange, request: ModelRequest) -> None:
+        """See `Handler`."""
+        fields = read_fields(request.action, request.decoded)
+        if request.own is None and not is_valid_name(request.name):
+            exchange.respond_error(*unknown_model(request.action, request.name))
         else:
-            exchange.respond(200, b'{"embedding":[]}')
-    elif fields.get("input"):
-        exchange.respond_error(501, _NO_EMBEDDINGS)
-    else:
-        exchange.respond(200, b'{"model":%b,"embeddings":[]}' % model_json)
+            pull(exchange, fields, is_served=request.own is not None)
 
 
 def pull(exchange: Exchange, fields: Mapping[str, Any], *, is_served: bool) -> None:

@@ -1,0 +1,34 @@
+"""One model of vLLM, and the server it is on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .settings import VllmSettings
+from .times import FOREVER_S, Stamps, parse_duration
+from .to_vllm import TextModel
+from .upstream import Upstream
+
+
+class Backend:
+    """What all requests for one model of vLLM share: settings, server, and what is known about its tokenizer."""
+
+    def __init__(self, settings: VllmSettings) -> None:
+        key = Path(settings.api_key_file).read_bytes().strip() if settings.api_key_file else b""
+        self.settings = settings
+        self.upstream = Upstream("vLLM", settings.url, settings.connect_timeout_s, authorization=key)
+        self.model = TextModel(
+            served_model=settings.served_model,
+            max_model_len=settings.context_length,
+            capabilities=frozenset(settings.capabilities),
+            chat_template=settings.chat_template,
+            default_options=settings.default_options,
+        )
+        self.stamps = Stamps()
+        self.first_tokens: list[int] | None = None  # what the tokenizer puts in front of every text; asked for once
+        keep_alive_s = parse_duration(settings.keep_alive)
+        self.keep_alive_s = FOREVER_S if keep_alive_s < 0 else keep_alive_s
+
+    def can(self, capability: str) -> bool:
+        """Whether the model has one of Ollama's capabilities."""
+        return self.model.can(capability)

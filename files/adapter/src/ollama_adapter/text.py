@@ -1,0 +1,97 @@
+"""`/api/generate` and `/api/chat`: checks, loading and unloading, generation."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from .catalogue import OwnModel, Residency
+from .exchange import Exchange
+from .generation import RETRY_AFTER, Generation
+from .go_decode import Reading
+from .listing import to_json
+from .model_requests import ModelRequest, unknown_model
+from .options import BadOption
+from .ready import check_ready
+from .requests import BadFormat, Kind, TextRequest, read_text_request
+from .settings import LeniencySettings
+from .times import Stamps
+
+
+class TextHandler:
+    """Answers requests for text."""
+
+    def __init__(self, leniency: LeniencySettings, residency: Residency) -> None:
+        self._residency = residency
+        self._top_level_options = leniency.top_level_options
+        self._reading = Reading(
+            string_arguments=leniency.string_arguments,
+            data_uri_images=leniency.data_uri_images,
+            content_parts=leniency.content_parts,
+        )
+        self._stamps = Stamps()
+
+    def answer(self, exchange: Exchange, request: ModelRequest) -> None:
+        """See `Handler`."""
+        kind: Kind = "generate" if request.action == "generate" else "chat"
+        # Wrong types come before an unknown model: Ollama decodes before it looks for one.
+        text = read_text_request(kind, request.body, self._reading, top_level=self._top_level_options)
+        if request.own is None:
+            exchange.respond_error(*unknown_model(request.action, request.name))
+        else:
+            self._text(exchange, text, request.own)
+
+    def _text(self, exchange: Exchange, request: TextRequest, own: OwnModel) -> None:
+        backend = own.backend
+        keep_alive = backend.keep_alive_s if request.keep_alive_s is None else request.keep_alive_s
+
+        def used() -> None:
+            self._residency.use(own, time.time(), keep_alive)
+
+        problem = reason_to_refuse(request, own, backend.can)
+        if request.is_empty and request.keep_alive_s == 0:
+            used()
+            self._loaded(exchange, request, "unload")
+        elif problem:
+            exchange.respond_error(400, problem)
+        elif request.is_empty:
+
+            def checked(trouble: str) -> None:
+                if trouble:
+                    exchange.respond_error(503, f"{trouble}; the model is not loaded yet, try again", [RETRY_AFTER])
+                else:
+                    used()
+                    self._loaded(exchange, request, "load")
+
+            check_ready(backend.upstream, backend.settings.served_model, checked)
+        else:
+            try:
+                request.check_options()
+                Generation(exchange, request, backend, used).begin()
+            except (BadOption, BadFormat) as error:
+                exchange.respond_error(500, str(error))
+
+    def _loaded(self, exchange: Exchange, request: TextRequest, done_reason: str) -> None:
+        empty: dict[str, Any] = {"response": ""}
+        if request.kind == "chat":
+            empty = {"message": {"role": "assistant", "content": ""}}
+        stamp = self._stamps.now().decode()
+        answer = {"model": request.model, "created_at": stamp, **empty, "done": True, "done_reason": done_reason}
+        exchange.respond(200, to_json(answer))
+
+
+def reason_to_refuse(request: TextRequest, own: OwnModel, can: Callable[[str], bool]) -> str | None:
+    """Why a request for text is a 400, in Ollama's order (ollama-api 4.1); None where it is none."""
+    if request.kind == "generate":
+        if request.raw and (request.template or request.system or request.context):
+            return "raw mode does not support template, system, or context"
+        if request.suffix and not can("insert"):
+            return f"{own.name.full} does not support insert"
+    if request.tools and not can("tools"):
+        return f"{own.name.full} does not support tools"
+    if request.think not in (None, False) and not can("thinking"):
+        return f'"{request.model}" does not support thinking'
+    if request.template:
+        return "template is not supported: vLLM renders the model's own chat template (raw takes a prompt as it is)"
+    return None
