@@ -118,12 +118,17 @@ class StandInServer:
             if self._server is not None:
                 self._server.close()
                 self._server = None
-            for writer in list(self._writers):
-                writer.transport.abort()
-            tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            # A connection accepted just now has no task that runs yet, so one look does not find them all.
+            while True:
+                for writer in list(self._writers):
+                    writer.transport.abort()
+                await asyncio.sleep(0.01)
+                tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+                if not tasks and not self._writers:
+                    break
 
         asyncio.run_coroutine_threadsafe(stop(), self._loop).result(10)
 

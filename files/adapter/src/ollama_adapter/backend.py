@@ -1,9 +1,10 @@
-"""One model of vLLM, and the server it is on."""
+"""One model of vLLM, and the servers it is on."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from .pool import Pool
 from .settings import VllmSettings
 from .times import FOREVER_S, Stamps, parse_duration
 from .to_vllm import TextModel
@@ -16,7 +17,12 @@ class Backend:
     def __init__(self, settings: VllmSettings) -> None:
         key = Path(settings.api_key_file).read_bytes().strip() if settings.api_key_file else b""
         self.settings = settings
-        self.upstream = Upstream("vLLM", settings.url, settings.connect_timeout_s, authorization=key)
+        self.upstream = Pool(
+            [
+                Upstream("vLLM", url, settings.connect_timeout_s, authorization=key)
+                for url in (settings.url, *settings.replicas)
+            ]
+        )
         self.model = TextModel(
             served_model=settings.served_model,
             max_model_len=settings.context_length,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .upstream import Call, Failure, Limits, Upstream
+from .upstream import Call, Failure, Limits, Sender
 
 _MAX_BYTES = 16 * 1024 * 1024
 
@@ -60,7 +60,7 @@ class Fetch:
 
 
 def fetch(
-    upstream: Upstream,
+    upstream: Sender,
     method: bytes,
     target: bytes,
     done: Callable[[Fetched], None],

@@ -8,12 +8,12 @@ import msgspec
 
 from .fetching import Fetched, fetch
 from .frames import error_text
-from .upstream import Upstream
+from .upstream import Sender
 
 _TIMEOUT_S = 5.0
 
 
-def check_ready(upstream: Upstream, served_model: str, done: Callable[[str], None]) -> None:
+def check_ready(upstream: Sender, served_model: str, done: Callable[[str], None]) -> None:
     """Ask vLLM's `/health`, then its list of models, and call `done` with what is wrong: "" where nothing is.
 
     `/health` alone would not do: it stays 200 while the model is another one (vllm-http 5).

@@ -115,6 +115,7 @@ class VllmSettings:
     """The model that vLLM serves, and its names in Ollama's world."""
 
     url: str = setting("http://127.0.0.1:8000", "where vLLM listens", _http_url)
+    replicas: list[str] = setting([], "further vLLM servers of the same model, to share the load", _each(_http_url))
     served_model: str = setting("llm", "vLLM's --served-model-name", _filled)
     aliases: list[str] = setting(["llama2:7b", "llama2", "llama3.2"], "names that clients use", _each(_model_name))
     api_key_file: str = setting("", "file with vLLM's API key, for instance a systemd credential")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, cast
 from urllib.parse import urlsplit
@@ -55,17 +56,42 @@ class Limits:
     gap_s: float
 
 
-class Call:
-    """One request on its way. Made by `Upstream.send`."""
+class Sender(Protocol):
+    """Takes requests: an `Upstream`, or a `Pool` of them."""
 
-    def __init__(self, sink: Sink, request: bytes, limits: Limits, *, is_complete: bool) -> None:
+    def send(
+        self,
+        method: bytes,
+        target: bytes,
+        sink: Sink,
+        limits: Limits,
+        *,
+        headers: bytes = b"",
+        body: bytes | None = b"",
+    ) -> Call:
+        """Send a request.
+
+        :param headers: further header lines, each with its line end.
+        :param body: None: `headers` say how the body is framed, and it follows through `Call.send_body`.
+        """
+        raise NotImplementedError
+
+
+class Call:
+    """One request on its way. Made by `Sender.send`."""
+
+    def __init__(self, sink: Sink, line: bytes, rest: bytes, limits: Limits, *, is_complete: bool) -> None:
+        """:param line: the request line; the upstream's own headers go between it and the `rest`."""
         self.sink = sink
-        self.request = request
+        self.line = line
+        self.rest = rest
         self.limits = limits
         self.is_complete = is_complete  # False: a body follows through `send_body`, so the request cannot be repeated
         self.has_answer_bytes = False
         self.has_head = False
         self.is_over = False
+        self.is_bound = False  # to one upstream: nobody takes it over
+        self.tried: list[Upstream] = []  # those that could not be reached
         self.is_paused = False
         self.seen_at = 0.0
         self.connection: _Connection | None = None
@@ -87,9 +113,16 @@ class Call:
     def send_body(self, data: bytes) -> None:
         """Send a piece of a streamed body, or keep it until there is a connection."""
         if self.connection is None:
-            self.request += data
+            self.rest += data
         elif not self.is_over:
             self.connection.write(data)
+
+
+def new_call(method: bytes, target: bytes, sink: Sink, limits: Limits, *, headers: bytes, body: bytes | None) -> Call:
+    """A request to dispatch. Parameters as in `Sender.send`."""
+    length = b"" if body is None or (not body and method == b"GET") else b"Content-Length: %d\r\n" % len(body)
+    rest = b"%b%b\r\n%b" % (headers, length, body or b"")
+    return Call(sink, b"%b %b HTTP/1.1\r\n" % (method, target), rest, limits, is_complete=body is not None)
 
 
 class Upstream:
@@ -103,8 +136,10 @@ class Upstream:
         self._host = parts.hostname or ""
         self._port = parts.port or 80
         self._connect_timeout_s = connect_timeout_s
-        self._host_line = b"Host: %b\r\n" % parts.netloc.encode()
-        self._authorization = b"Authorization: Bearer %b\r\n" % authorization if authorization else b""
+        key_line = b"Authorization: Bearer %b\r\n" % authorization if authorization else b""
+        self.own_headers = b"Host: %b\r\n%b" % (parts.netloc.encode(), key_line)
+        # Asked when there is no connection for a call; True takes the call over.
+        self.take_over: Callable[[Upstream, Call], bool] = lambda upstream, call: False
         self._idle: list[_Connection] = []
         self._active: set[Call] = set()
         self._connecting: set[asyncio.Task[None]] = set()
@@ -124,22 +159,14 @@ class Upstream:
         headers: bytes = b"",
         body: bytes | None = b"",
     ) -> Call:
-        """Send a request.
+        """See `Sender`."""
+        call = new_call(method, target, sink, limits, headers=headers, body=body)
+        call.is_bound = True
+        self.dispatch(call)
+        return call
 
-        :param headers: further header lines, each with its line end.
-        :param body: None: `headers` say how the body is framed, and it follows through `Call.send_body`.
-        """
-        length = b"" if body is None or (not body and method == b"GET") else b"Content-Length: %d\r\n" % len(body)
-        request = b"%b %b HTTP/1.1\r\n%b%b%b%b\r\n%b" % (
-            method,
-            target,
-            self._host_line,
-            self._authorization,
-            headers,
-            length,
-            body or b"",
-        )
-        call = Call(sink, request, limits, is_complete=body is not None)
+    def dispatch(self, call: Call) -> None:
+        """Send a request that has not been sent, or that another upstream could not be reached for."""
         call.seen_at = asyncio.get_running_loop().time()
         self._active.add(call)
         # A body that is streamed cannot be sent twice, so it gets a connection that cannot be stale.
@@ -148,7 +175,6 @@ class Upstream:
             connection.begin(call)
         else:
             self._connect(call)
-        return call
 
     def sweep(self, now: float) -> None:
         """Called once a second: closes what was idle too long, ends what was silent too long."""
@@ -237,6 +263,9 @@ class Upstream:
             else:
                 protocol.begin(call)
             return
+        self._active.discard(call)
+        if call.is_over or (call.is_complete and not call.is_bound and self.take_over(self, call)):
+            return
         self.fail(call, Failure(f"{self.name} is not reachable at {self.url}: {reason}", is_unreachable=True))
 
 
@@ -268,7 +297,7 @@ class _Connection(asyncio.Protocol):
         call.connection = self
         if call.is_paused:
             self.pause(True)
-        self.write(call.request)
+        self.write(b"".join((call.line, self._upstream.own_headers, call.rest)))
 
     def write(self, data: bytes) -> None:
         """Send bytes."""
