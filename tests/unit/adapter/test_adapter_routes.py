@@ -22,7 +22,7 @@ from ollama_adapter.routes import Fallback, Found, find
     ],
 )
 def test_a_route_is_found(method: str, path: str, action: str) -> None:
-    assert find(method, path) == Found(action)
+    assert find(method, path) == Found(action, path)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from . import __version__
 from .access_log import AccessLog
-from .service import serve
+from .running import run
 from .settings import Settings, SettingsError
 from .settings_reading import describe, load
 
@@ -61,19 +61,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
     try:
-        _run(settings)
+        run(settings, AccessLog())
     except (OSError, ValueError) as error:
         server = settings.server
         print(f"cannot serve on {server.host}:{server.port}: {error}", file=sys.stderr)
         print(f"who has the port: ss -ltnp 'sport = :{server.port}'", file=sys.stderr)
         return 1
     return 0
-
-
-def _run(settings: Settings) -> None:
-    import uvloop
-
-    uvloop.run(serve(settings, AccessLog()))
 
 
 def _overridden(settings: Settings, host: str | None, port: int | None) -> Settings:

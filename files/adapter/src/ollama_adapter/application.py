@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 from . import routes
 from .access_log import AccessLog
@@ -11,11 +12,17 @@ from .embedding import EmbeddingHandler
 from .exchange import BufferedBody, DiscardedBody, Exchange
 from .generation import RETRY_AFTER
 from .go_json import BadBody, decode
-from .guards import Origins, allows_host, is_loopback, is_same_origin
+from .guards import Origins, allows_host, has_token, is_loopback, is_same_origin
+from .http_answer import JSON
+from .lines import error_body
 from .listing import Listing, to_json
+from .measuring import Measuring
+from .metrics import Metrics
 from .model_requests import Handler, ModelRequest, is_valid_name
+from .monitoring import Monitoring
 from .openai import OpenAiHandler
 from .passing import Passing, peek_model
+from .peers import Peers, Place
 from .ready import check_ready
 from .requests import model_of
 from .settings import Settings
@@ -24,28 +31,55 @@ from .text import TextHandler
 from .upstream import Limits, Upstream
 from .virtual_models import VirtualModelHandler
 
+# Answered without a token: they tell nothing about anybody, and probes have none.
+_OPEN = frozenset(("root", "health", "ready"))
+_NO_TOKEN = routes.Fallback(401, JSON, error_body("unauthorized"), ((b"Www-Authenticate", b"Bearer"),))
+_ALONE = Place()
 _PEEK_AT_BYTES = (8_192, 131_072, 1_048_576)
 
 
 class Application:
     """The adapter behind its connections."""
 
-    def __init__(self, settings: Settings, log: AccessLog) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        log: AccessLog,
+        place: Place = _ALONE,
+        counts: Callable[[], tuple[int, int]] = lambda: (0, 0),
+    ) -> None:
+        """
+        :param place: which of the processes on the port this is.
+        :param counts: connections of clients, and requests that are being answered.
+        """
         self._settings = settings
         self._log = log
         vision = settings.vision
         self.catalogue = Catalogue(settings)
         self.vision_upstream = Upstream("Ollama Vision", vision.url, vision.connect_timeout_s) if vision.url else None
         residency = Residency()
-        self._listing = Listing(self.catalogue, residency, self.vision_upstream, vision)
+        self.peers = Peers(place, self._state)
+        self._residency = residency
+        self._listing = Listing(self.catalogue, residency, self.vision_upstream, vision, self.peers)
         self._vision_limits = Limits(vision.chunk_timeout_s, vision.chunk_timeout_s)
         self._origins = Origins(settings.server.origins)
         self._guards_host = True
         self._version = to_json({"version": settings.server.ollama_version})
+        upstreams = [
+            (upstream, b"/health") for backend in self.catalogue.backends for upstream in backend.upstream.upstreams
+        ]
+        if self.vision_upstream is not None:
+            upstreams.append((self.vision_upstream, b"/api/version"))
+        metrics = Metrics()
+        self._measuring = Measuring(metrics, self.catalogue.label)
+        self._monitoring = Monitoring(metrics, upstreams, self.peers, counts)
+        token_file = settings.server.token_file
+        self._token = Path(token_file).read_bytes().strip() if token_file else b""
         self._simple: dict[str, Callable[[Exchange], None]] = {
             "root": lambda exchange: exchange.respond(200, b"Ollama is running", b"text/plain; charset=utf-8"),
             "health": lambda exchange: exchange.respond(200, b'{"status":"ok"}'),
             "ready": self._ready,
+            "metrics": self._monitoring.answer,
             "version": lambda exchange: exchange.respond(200, self._version),
             "status": lambda exchange: exchange.respond(200, b'{"cloud":{"disabled":true,"source":"env"}}'),
             "tags": self._listing.tags,
@@ -98,6 +132,10 @@ class Application:
         """A head has come."""
         exchange.extra_headers = [(b"X-Request-Id", exchange.request_id.encode())]
         found = self._turned_away(exchange) or routes.find(exchange.head.method, exchange.head.path)
+        if isinstance(found, routes.Found):
+            exchange.route = found.route
+            if self._token and found.action not in _OPEN and not has_token(exchange.head, self._token):
+                found = _NO_TOKEN
         if isinstance(found, routes.Fallback):
             answer = found
             exchange.receiver = DiscardedBody(
@@ -113,6 +151,11 @@ class Application:
     def ended(self, exchange: Exchange) -> None:
         """An exchange is over."""
         self._log.write(exchange)
+        self._measuring.ended(exchange)
+
+    def _state(self) -> dict[str, object]:
+        """What the other processes of the port may ask for."""
+        return {"metrics": self._monitoring.state(), "residency": self._residency.state()}
 
     # Guards
 
@@ -154,7 +197,7 @@ class Application:
         if name is None or self.vision_upstream is None or not self.catalogue.is_on_vision(name):
             return False
         exchange.model = name
-        Passing(exchange, self.vision_upstream, self._vision_limits).send_streaming(body_start)
+        self._passing(exchange, self.vision_upstream).send_streaming(body_start)
         return True
 
     def _answer(self, exchange: Exchange, action: str, body: bytes) -> None:
@@ -189,7 +232,10 @@ class Application:
 
     def _pass_on(self, exchange: Exchange, body: bytes) -> None:
         assert self.vision_upstream is not None
-        Passing(exchange, self.vision_upstream, self._vision_limits).send_whole(body)
+        self._passing(exchange, self.vision_upstream).send_whole(body)
+
+    def _passing(self, exchange: Exchange, vision: Upstream) -> Passing:
+        return Passing(exchange, vision, self._vision_limits, withholds_token=bool(self._token))
 
     def _ready(self, exchange: Exchange) -> None:
         def answer(trouble: str) -> None:

@@ -35,6 +35,11 @@ class Backend:
         keep_alive_s = parse_duration(settings.keep_alive)
         self.keep_alive_s = FOREVER_S if keep_alive_s < 0 else keep_alive_s
 
+    @property
+    def is_full(self) -> bool:
+        """Whether as many requests are on their way as the settings allow."""
+        return self.upstream.active_calls >= self.settings.max_requests
+
     def can(self, capability: str) -> bool:
         """Whether the model has one of Ollama's capabilities."""
         return self.model.can(capability)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,6 +77,13 @@ class Catalogue:
             return self._own.get(parse(name).key)
         except InvalidName:
             return None
+
+    def label(self, name: str) -> str:
+        """The name as listings have it, "" where nobody serves it. For metrics: clients cannot invent labels."""
+        own = self.own(name)
+        if own is not None:
+            return own.name.display
+        return parse(name).display.lower() if self.is_on_vision(name) else ""
 
     def is_on_vision(self, name: str) -> bool:
         """Whether Ollama Vision serves this name, by the settings or by its list when it was last seen."""
@@ -184,16 +191,29 @@ class Residency:
     """
 
     def __init__(self) -> None:
-        self._expires: dict[str, float] = {}
+        self._used: dict[str, tuple[float, float]] = {}  # key -> when it was used last, and when it expires
 
     def use(self, model: OwnModel, now: float, keep_alive_s: float) -> None:
         """The model is used now; 0 seconds unloads it."""
         if keep_alive_s <= 0:
-            self._expires.pop(model.name.key, None)
+            self._used[model.name.key] = (now, now)
         else:
-            self._expires[model.name.key] = expiry(now, keep_alive_s)
+            self._used[model.name.key] = (now, expiry(now, keep_alive_s))
 
-    def resident(self, models: Iterable[OwnModel], now: float) -> list[tuple[OwnModel, float]]:
-        """The models in memory and when each leaves it, the last to leave first."""
-        found = [(model, self._expires[model.name.key]) for model in models if model.name.key in self._expires]
+    def state(self) -> dict[str, tuple[float, float]]:
+        """What the other processes of the port may ask for."""
+        return self._used
+
+    def resident(
+        self, models: Iterable[OwnModel], now: float, others: Iterable[Mapping[str, Sequence[float]]] = ()
+    ) -> list[tuple[OwnModel, float]]:
+        """The models in memory and when each leaves it, the last to leave first.
+
+        :param others: the states of the other processes of the port; whoever used a model last is right about it.
+        """
+        used: dict[str, Sequence[float]] = dict(self._used)
+        for other in others:
+            for key, value in other.items():
+                used[key] = max(value, used.get(key, (0.0, 0.0)), key=lambda times: times[0])
+        found = [(model, used[model.name.key][1]) for model in models if model.name.key in used]
         return sorted((item for item in found if item[1] > now), key=lambda item: -item[1])

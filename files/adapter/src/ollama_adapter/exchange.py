@@ -41,6 +41,7 @@ class Exchange:
         self._unsent = b""
         self.head = head
         self.request_id = request_id
+        self.route = ""  # the path as the table of routes has it; "" where it has none
         self.parameter = ""  # of the path, where the route has one
         self.received_ns = time.monotonic_ns()
         self.receiver: BodyReceiver | None = None

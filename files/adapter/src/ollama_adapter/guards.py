@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hmac
 import ipaddress
 import re
 import socket
 from collections.abc import Iterable
 from urllib.parse import urlsplit
+
+from .http_head import RequestHead
 
 _LOCAL_HOSTS = ("localhost", "127.0.0.1", "0.0.0.0")
 _DEFAULT_SCHEMES = ("app://", "file://", "tauri://", "vscode-webview://", "vscode-file://")
@@ -60,6 +63,12 @@ class Origins:
             (b"Access-Control-Allow-Methods", b"GET,POST,PUT,PATCH,DELETE,HEAD,OPTIONS"),
             (b"Access-Control-Max-Age", b"43200"),
         ]
+
+
+def has_token(head: RequestHead, token: bytes) -> bool:
+    """Whether a request carries the token. The comparison takes as long for a wrong one as for the right one."""
+    scheme, _, given = head.header(b"authorization").partition(" ")
+    return scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode("latin-1", "replace"), token)
 
 
 def is_same_origin(origin: str, host: str) -> bool:

@@ -14,6 +14,7 @@ from .fetching import Fetched, fetch
 from .go_json import escape
 from .model_requests import ModelRequest, unknown_model
 from .names import InvalidName, parse
+from .peers import Peers
 from .settings import VisionSettings
 from .small_requests import read_fields
 from .times import epoch_of
@@ -46,11 +47,17 @@ class Listing:
     """Answers `/api/tags`, `/api/ps` and `/api/show`."""
 
     def __init__(
-        self, catalogue: Catalogue, residency: Residency, vision: Upstream | None, settings: VisionSettings
+        self,
+        catalogue: Catalogue,
+        residency: Residency,
+        vision: Upstream | None,
+        settings: VisionSettings,
+        peers: Peers,
     ) -> None:
         self._catalogue = catalogue
         self._residency = residency
         self._vision = vision
+        self._peers = peers
         self._timeout_s = settings.list_timeout_s
 
     def tags(self, exchange: Exchange) -> None:
@@ -65,12 +72,13 @@ class Listing:
     def ps(self, exchange: Exchange) -> None:
         """The loaded models."""
 
-        def respond(entries: list[dict[str, Any]]) -> None:
-            resident = self._residency.resident(self._catalogue.own_models, time.time())
+        def respond(entries: list[dict[str, Any]], states: list[Any]) -> None:
+            others = [state["residency"] for state in states]
+            resident = self._residency.resident(self._catalogue.own_models, time.time(), others)
             own = [self._catalogue.ps_entry(model, expires_at) for model, expires_at in resident]
             exchange.respond(200, merged(own, entries, "expires_at"))
 
-        self.ask_vision("/api/ps", respond)
+        self._peers.ask(lambda states: self.ask_vision("/api/ps", lambda entries: respond(entries, states)))
 
     def answer(self, exchange: Exchange, request: ModelRequest) -> None:
         """`/api/show`. See `Handler`."""

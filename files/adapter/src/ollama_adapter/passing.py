@@ -32,13 +32,18 @@ def peek_model(body_start: bytes) -> str | None:
 class Passing:
     """One request on its way to Ollama Vision and back. It is the receiver of the body and the sink of the answer."""
 
-    def __init__(self, exchange: Exchange, upstream: Upstream, limits: Limits) -> None:
+    def __init__(
+        self, exchange: Exchange, upstream: Upstream, limits: Limits, *, withholds_token: bool = False
+    ) -> None:
+        """:param withholds_token: the Authorization header is for the adapter, and is not passed on."""
         self._exchange = exchange
         self._upstream = upstream
         self._limits = limits
         self._call: Call | None = None
         self._is_chunked = False
         exchange.backend = "vision"
+        # A token that opens the adapter is nobody else's business.
+        self._dropped = _OWN_HEADERS | {b"authorization"} if withholds_token else _OWN_HEADERS
 
     def send_whole(self, body: bytes) -> None:
         """Pass on a request whose body has come."""
@@ -109,6 +114,6 @@ class Passing:
         self._exchange.pause_body(not is_writable)
 
     def _request_headers(self) -> bytes:
-        lines = [b"%b: %b\r\n" % header for header in self._exchange.head.headers if header[0] not in _OWN_HEADERS]
+        lines = [b"%b: %b\r\n" % header for header in self._exchange.head.headers if header[0] not in self._dropped]
         lines.append(b"X-Request-Id: %b\r\n" % self._exchange.request_id.encode())
         return b"".join(lines)

@@ -11,6 +11,7 @@ _TABLE: dict[str, dict[str, str]] = {
     "/": {"HEAD": "root", "GET": "root"},
     "/health": {"HEAD": "health", "GET": "health"},
     "/ready": {"HEAD": "ready", "GET": "ready"},
+    "/metrics": {"GET": "metrics"},
     "/api/version": {"HEAD": "version", "GET": "version"},
     "/api/status": {"GET": "status"},
     "/api/tags": {"HEAD": "tags", "GET": "tags"},
@@ -67,6 +68,7 @@ class Found:
     """The route exists."""
 
     action: str
+    route: str = ""
     parameter: str = ""
 
 
@@ -93,7 +95,7 @@ def find(method: str, path: str) -> Found | Fallback:
     action = methods.get(method)
     if action is None:
         return Fallback(405, b"text/plain", b"405 method not allowed", ((b"Allow", ", ".join(methods).encode()),))
-    return Found(action, parameter)
+    return Found(action, path.removesuffix(parameter) if parameter else path, parameter)
 
 
 def _methods_of(path: str) -> tuple[dict[str, str], str]:

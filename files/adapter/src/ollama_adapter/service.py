@@ -7,32 +7,52 @@ import gc
 import os
 import signal
 import socket
+from collections.abc import Callable, Sequence
 
 from .access_log import AccessLog
 from .application import Application
+from .peers import Place
 from .server import Clients
 from .settings import Settings
-from .systemd import Notifier, handed_over_sockets
+from .systemd import Notifier
 
 _SWEEP_S = 1.0
-_BACKLOG = 1024
+BACKLOG = 1024
+_ALONE = Place()
 
 
-async def serve(settings: Settings, log: AccessLog) -> None:
+async def serve(
+    settings: Settings,
+    log: AccessLog,
+    sockets: Sequence[socket.socket],
+    place: Place = _ALONE,
+    beat: Callable[[], None] = lambda: None,
+) -> None:
     """Serve until SIGTERM or SIGINT; return when the answers on their way are finished, or out of time.
 
-    :raises OSError: the address cannot be listened on.
+    :param sockets: the listening sockets.
+    :param beat: called each second by the loop that serves.
     """
-    service = _Service(settings, log)
+    service = _Service(settings, log, sockets, place, beat)
     await service.start()
     await service.until_stopped()
 
 
 class _Service:
-    def __init__(self, settings: Settings, log: AccessLog) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        log: AccessLog,
+        sockets: Sequence[socket.socket],
+        place: Place,
+        beat: Callable[[], None],
+    ) -> None:
         self._settings = settings
         self._log = log
-        self._application = Application(settings, log)
+        self._sockets = sockets
+        self._place = place
+        self._beat = beat
+        self._application = Application(settings, log, place, self._counts)
         self._clients = Clients(settings.server, self._application)
         self._notifier = Notifier(os.environ)
         self._servers: list[asyncio.Server] = []
@@ -41,19 +61,11 @@ class _Service:
 
     async def start(self) -> None:
         loop = asyncio.get_running_loop()
-        sockets = handed_over_sockets(os.environ)
-        hosts = [str(listening.getsockname()[0]) for listening in sockets] or [self._settings.server.host]
+        hosts = [str(listening.getsockname()[0]) for listening in self._sockets]
         self._application.will_listen_on(hosts)
-        if sockets:
-            for listening in sockets:
-                self._servers.append(
-                    await loop.create_server(self._clients.connection, sock=listening, backlog=_BACKLOG)
-                )
-        else:
-            server = self._settings.server
-            self._servers.append(
-                await loop.create_server(self._clients.connection, server.host, server.port, backlog=_BACKLOG)
-            )
+        for listening in self._sockets:
+            self._servers.append(await loop.create_server(self._clients.connection, sock=listening, backlog=BACKLOG))
+        await self._application.peers.start()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
         # What exists now lives as long as the process; the collector need not look at it again (vLLM PR 12287).
@@ -62,8 +74,8 @@ class _Service:
         gc.set_threshold(10_000, 50, 50)
         addresses = [_address(listening) for server in self._servers for listening in server.sockets]
         self._log.event(
-            "listening", addresses=addresses, socket_activation=bool(sockets), vllm=self._settings.vllm.url,
-            vision=self._settings.vision.url, models=self._settings.vllm.aliases,
+            "listening", addresses=addresses, process=self._place.number, processes=self._place.count,
+            vllm=self._settings.vllm.url, vision=self._settings.vision.url, models=self._settings.vllm.aliases,
         )  # fmt: skip
         self._sweep()
         self._notifier.ready(f"listening on {', '.join(addresses)}")
@@ -88,15 +100,21 @@ class _Service:
             await asyncio.sleep(0.02)
         for connection in list(self._clients.connections):
             connection.drop()
+        self._application.peers.close()
         self._application.close()
         await asyncio.sleep(0)
         self._log.event("stopped", cut=cut)
+
+    def _counts(self) -> tuple[int, int]:
+        connections = self._clients.connections
+        return len(connections), sum(not connection.is_idle for connection in connections)
 
     def _sweep(self) -> None:
         loop = asyncio.get_running_loop()
         now = loop.time()
         self._clients.sweep(now)
         self._application.sweep(now)
+        self._beat()
         if self._notifier.watchdog_s and now >= self._next_alive:
             # Sent from the loop that serves, so a loop that hangs is a watchdog that barks.
             self._notifier.alive()

@@ -99,6 +99,10 @@ class ServerSettings:
     host: str = setting("127.0.0.1", "address to listen on; ignored when systemd hands over a socket", _filled)
     port: int = setting(11434, "port to listen on; ignored when systemd hands over a socket", _between(0, 65535))
     ollama_version: str = setting("0.32.15", "what /api/version says; clients compare it", _filled)
+    processes: int = setting(1, "processes that share the port, for more than one core", _between(1, 128))
+    token_file: str = setting(
+        "", "file with a token that clients must send as `Authorization: Bearer`, for instance a systemd credential"
+    )
     origins: list[str] = setting([], "browser origins allowed beside Ollama's defaults, as in OLLAMA_ORIGINS")
     drain_timeout_s: float = setting(30.0, "after SIGTERM: how long answers may take to finish", _between(0, 86400))
     max_body_bytes: int = setting(268_435_456, "largest body read for a model of vLLM", _between(1024, 2**40))
@@ -119,6 +123,10 @@ class VllmSettings:
     served_model: str = setting("llm", "vLLM's --served-model-name", _filled)
     aliases: list[str] = setting(["llama2:7b", "llama2", "llama3.2"], "names that clients use", _each(_model_name))
     api_key_file: str = setting("", "file with vLLM's API key, for instance a systemd credential")
+    max_requests: int = setting(
+        1024, "requests for this model at once; more are answered 503, as Ollama does when its queue is full",
+        _between(1, 10**6),
+    )  # fmt: skip
     connect_timeout_s: float = setting(2.0, "how long to wait for a connection", _between(0.05, 300))
     first_byte_timeout_s: float = setting(
         120.0, "how long to wait for the head of a streamed answer", _between(0.1, 86400)

@@ -8,7 +8,7 @@ from typing import Any
 
 from .catalogue import OwnModel, Residency
 from .exchange import Exchange
-from .generation import RETRY_AFTER, Generation
+from .generation import BUSY, RETRY_AFTER, Generation
 from .go_decode import Reading
 from .listing import to_json
 from .model_requests import ModelRequest, unknown_model
@@ -66,6 +66,9 @@ class TextHandler:
 
             check_ready(backend.upstream, backend.settings.served_model, checked)
         else:
+            if backend.is_full:
+                exchange.respond_error(503, BUSY, [RETRY_AFTER])
+                return
             try:
                 request.check_options()
                 Generation(exchange, request, backend, used).begin()
