@@ -32,7 +32,11 @@ test-quick: venv check  ## every test that boots no host
 check: venv  ## format, lint, types
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/ruff check --quiet .
-	@$(BIN)/mypy --no-error-summary deploy.py rollback.py config.py roles lab tests files/adapter/src
+	@$(BIN)/mypy --no-error-summary deploy.py rollback.py config.py roles lab tests bench files/adapter/src
+
+SOAK ?= --minutes 30 --adapter-restart
+soak: demo  ## half an hour of load on the demo's host, with restarts; every request accounted for (SOAK="--minutes 3")
+	@$(SUDO) $(BIN)/python -m tests.soak --host demo-phase2 $(SOAK)
 
 docs: venv  ## make docs/settings.md from the code
 	@$(BIN)/python -m roles.settings_page > docs/settings.md
@@ -40,4 +44,7 @@ docs: venv  ## make docs/settings.md from the code
 verify: venv  ## the sentences in tests/verify against every host of INVENTORY=…
 	@$(BIN)/python -m pytest -q tests/verify --inventory $(INVENTORY)
 
-.PHONY: docs help packages venv demo demo-down test test-quick check verify
+bench:  ## measure the adapter beside other proxies on this machine; a quarter of an hour, needs quiet (BENCH="--quick")
+	@$(PYTHON) -m bench $(BENCH)
+
+.PHONY: bench docs help packages venv demo demo-down test test-quick check verify soak
