@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from ollama_adapter.model_requests import unknown_model
 from ollama_adapter.guards import Origins, allows_host, is_loopback, is_same_origin
+from ollama_adapter.model_requests import unknown_model
 from ollama_adapter.passing import peek_model
 from ollama_adapter.routes import Fallback, Found, find
 
