@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import time
 from typing import Any, TextIO
@@ -18,19 +19,30 @@ class AccessLog:
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = sys.stdout if stream is None else stream
+        self._waiting: list[str] = []
 
     def write(self, exchange: Exchange) -> None:
-        """Write the line of an exchange that is over."""
-        self.event("request", **fields_of(exchange))
+        """Write the line of an exchange that is over. Lines of one turn of the loop leave in one write."""
+        if not self._waiting:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._waiting.append(_line("request", fields_of(exchange)))
 
     def event(self, event: str, **fields: Any) -> None:
         """Write a line. A reader of standard output that is gone is no reason to stop serving."""
-        line = _encoder.encode({"event": event, **fields}).decode()
+        self._waiting.append(_line(event, fields))
+        self._flush()
+
+    def _flush(self) -> None:
+        lines, self._waiting = "".join(self._waiting), []
         try:
-            self._stream.write(line + "\n")
+            self._stream.write(lines)
             self._stream.flush()
         except OSError:
             pass
+
+
+def _line(event: str, fields: dict[str, Any]) -> str:
+    return _encoder.encode({"event": event, **fields}).decode() + "\n"
 
 
 def fields_of(exchange: Exchange) -> dict[str, Any]:

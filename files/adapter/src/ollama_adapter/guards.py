@@ -7,6 +7,7 @@ import ipaddress
 import re
 import socket
 from collections.abc import Iterable
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from .http_head import RequestHead
@@ -86,6 +87,7 @@ def is_loopback(address: str) -> bool:
         return False
 
 
+@lru_cache(maxsize=256)
 def allows_host(host: str) -> bool:
     """Whether a server on loopback takes a request for this Host: the guard against DNS rebinding."""
     name = host.rpartition("]")[0].lstrip("[") if host.startswith("[") else host.partition(":")[0]

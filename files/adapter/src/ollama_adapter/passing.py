@@ -51,6 +51,7 @@ class Passing:
         head = self._exchange.head
         method = head.method.encode()
         self._call = self._upstream.send(method, head.target, self, self._limits, headers=headers, body=body)
+        self._call.keeps_chunks = True
         self._exchange.call = self._call
 
     def send_streaming(self, body_start: bytes) -> None:
@@ -61,6 +62,7 @@ class Passing:
         headers = self._request_headers() + (b"Transfer-Encoding: chunked\r\n" if head.is_chunked else length)
         method = head.method.encode()
         self._call = self._upstream.send(method, head.target, self, self._limits, headers=headers, body=None)
+        self._call.keeps_chunks = True
         self._exchange.call = self._call
         self._exchange.receiver = self
         self.body_piece(body_start)

@@ -7,6 +7,7 @@ import gc
 import os
 import signal
 import socket
+import time
 from collections.abc import Callable, Sequence
 
 from .access_log import AccessLog
@@ -113,7 +114,7 @@ class _Service:
         loop = asyncio.get_running_loop()
         now = loop.time()
         self._clients.sweep(now)
-        self._application.sweep(now)
+        self._application.sweep(time.monotonic())
         self._beat()
         if self._notifier.watchdog_s and now >= self._next_alive:
             # Sent from the loop that serves, so a loop that hangs is a watchdog that barks.
