@@ -47,4 +47,7 @@ verify: venv  ## the sentences in tests/verify against every host of INVENTORY=â
 bench:  ## measure the adapter beside other proxies on this machine; a quarter of an hour, needs quiet (BENCH="--quick")
 	@$(PYTHON) -m bench $(BENCH)
 
-.PHONY: bench docs help packages venv demo demo-down test test-quick check verify soak
+fuzz: venv  ## ten minutes of bad clients, bad upstreams and bad JSON for the adapter (FUZZ="--minutes 1 --target sse")
+	@$(BIN)/python -m tests.fuzz $(FUZZ)
+
+.PHONY: bench docs help packages venv demo demo-down test test-quick check verify soak fuzz

@@ -14,6 +14,11 @@ from typing import Any
 
 SOURCE = Path(__file__).parents[2] / "files" / "adapter" / "src"
 START_TIMEOUT_S = 60.0
+# What is known about the model behind the adapter: all of it, so that the adapter does not ask for them in the middle of a test.
+FACTS: dict[str, Any] = {
+    "capabilities": ["completion"], "context_length": 2048, "embedding_length": 384, "size_bytes": 3_790_568,
+    "family": "llama", "parameter_size": "947K", "quantization": "F32",
+}  # fmt: skip
 
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -17,7 +17,7 @@ sys.path.insert(0, str(ROOT))
 if importlib.util.find_spec("ollama_adapter") is None:
     sys.path.insert(0, str(ROOT / "files" / "adapter" / "src"))
 
-from tests.contract.adapter_process import AdapterProcess, Start  # noqa: E402
+from tests.contract.adapter_process import FACTS, AdapterProcess, Start  # noqa: E402
 from tests.contract.ollama_stand_in import OllamaStandIn  # noqa: E402
 from tests.contract.vllm_stand_in import Behaviour, VllmStandIn  # noqa: E402
 
@@ -61,7 +61,7 @@ def shared_adapter(
     shared_vllm: VllmStandIn, shared_vision: OllamaStandIn, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[AdapterProcess]:
     """One adapter in front of both, with default settings."""
-    vllm = {"url": shared_vllm.url, "aliases": ["llama2:7b", "llama2", "llama3.2"], "context_length": 2048}
+    vllm = {"url": shared_vllm.url, "aliases": ["llama2:7b", "llama2", "llama3.2"], **FACTS}
     vision = {"url": shared_vision.url, "models": ["llava:7b", "nomic-embed-text"]}
     with AdapterProcess(tmp_path_factory.mktemp("adapter"), vllm=vllm, vision=vision) as adapter:
         yield adapter
@@ -81,7 +81,7 @@ def start_adapter(vllm: VllmStandIn, tmp_path: Path) -> Iterator[Start]:
 
         def start(**arguments: Any) -> AdapterProcess:
             arguments["vllm"] = {
-                "url": vllm.url, "aliases": ["llama2"], "context_length": 2048, **arguments.get("vllm", {})
+                "url": vllm.url, "aliases": ["llama2"], **FACTS, **arguments.get("vllm", {})
             }  # fmt: skip
             return stack.enter_context(AdapterProcess(tmp_path, **arguments))
 

@@ -35,7 +35,7 @@ def test_a_vllm_that_is_down_is_a_503_that_says_so(start_adapter: Start, body: d
 def test_readiness_is_vllms_and_liveness_is_the_adapters(start_adapter: Start) -> None:
     with VllmStandIn() as vllm:
         adapter = start_adapter(vllm={"url": vllm.url})
-        assert get(adapter.port, "/ready").body == '{"status":"ready"}'
+        assert json.loads(get(adapter.port, "/ready").body) == {"status": "ready", "models": {"llama2:latest": "ready"}}
         vllm.behaviour = Behaviour(served=("other",))
         answer = get(adapter.port, "/ready")
         assert (answer.status_line[9:12], json.loads(answer.body)["error"]) == ("503", "vLLM serves other, not llm")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.contract.adapter_process import AdapterProcess
+from tests.contract.adapter_process import FACTS, AdapterProcess
 from tests.contract.vllm_stand_in import VllmStandIn
 from tests.contract.wire import Wire, ask, get, request
 
@@ -26,7 +26,7 @@ LIMITS = {
 @pytest.fixture(scope="module")
 def strict(shared_vllm: VllmStandIn, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AdapterProcess]:
     """An adapter with short limits."""
-    vllm = {"url": shared_vllm.url, "aliases": ["llama2"], "context_length": 2048}
+    vllm = {"url": shared_vllm.url, "aliases": ["llama2"], **FACTS}
     with AdapterProcess(tmp_path_factory.mktemp("strict"), server=LIMITS, vllm=vllm) as adapter:
         yield adapter
 

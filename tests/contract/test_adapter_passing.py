@@ -9,7 +9,6 @@ import pytest
 
 from tests.contract.adapter_process import AdapterProcess, Start
 from tests.contract.ollama_stand_in import LINES, LLAVA, OllamaStandIn
-from tests.contract.vllm_stand_in import VllmStandIn
 from tests.contract.wire import Wire, ask, get, post, request
 
 Eventually = Callable[[Callable[[], bool]], None]
@@ -165,9 +164,3 @@ def test_without_the_other_server_its_models_are_503_and_vllms_are_served(start_
     assert [entry["model"] for entry in json.loads(get(adapter.port, "/api/tags").body)["models"]] == ["llama2:latest"]
     assert post(adapter.port, "/api/generate", {"model": "nosuch"}).body == '{"error":"model \'nosuch\' not found"}'
     assert post(adapter.port, "/api/generate", {"model": "llama2", "prompt": "x"}).status_line == "HTTP/1.1 200 OK"
-
-
-def test_routes_that_vllms_model_does_not_have_say_so(adapter: AdapterProcess, vllm: VllmStandIn) -> None:
-    answer = post(adapter.port, "/v1/chat/completions", {"model": "llama2", "messages": []})
-    assert answer.status_line == "HTTP/1.1 501 Not Implemented"
-    assert vllm.received == []

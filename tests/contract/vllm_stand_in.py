@@ -15,10 +15,13 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.contract.embedding_stand_in import RequestError, embeddings
 from tests.contract.lab_model_stand_in import CONTEXT, Token, answer, render, tokenize
+from tests.contract.vllm_v1_stand_in import calls_tools, decision, finish_of_calls, transcription
 
 SERVED = "llm"
 _JSON = "application/json"
+INFERENCE = {"embed": ("/v1/embeddings",), "text": ("/v1/chat/completions", "/v1/completions")}
 _SECOND = {" The": ('{"', -23.470073699951172)}
 
 
@@ -43,7 +46,12 @@ class Behaviour:
     closes_reused: bool = False  # closes a kept connection when a second request comes, before any answer
     health: int = 200
     served: tuple[str, ...] = (SERVED,)
+    max_model_len: int = CONTEXT  # what /v1/models says
+    root: str = ""  # the model's directory, as /v1/models says
+    chat_template: str | None = None  # what --enable-tokenizer-info-endpoint tells
     metrics: dict[str, float] | None = None  # what --enable-per-request-metrics adds
+    decides: dict[str, Any] | None = None  # the answers of a model that takes structured decisions
+    hears: str = ""  # what a model that transcribes hears in every recording
 
 
 @dataclass
@@ -59,16 +67,6 @@ class Received:
     def json(self) -> Any:
         """The decoded body."""
         return json.loads(self.body)
-
-
-class RequestError(Exception):
-    """A request that vLLM refuses."""
-
-    def __init__(
-        self, message: str, kind: str = "BadRequestError", parameter: str | None = None, status: int = 400
-    ) -> None:
-        self.status = status
-        self.body = {"error": {"message": message, "type": kind, "param": parameter, "code": status}}
 
 
 class StandInServer:
@@ -186,7 +184,7 @@ class VllmStandIn(StandInServer):
     """See the module."""
 
     def __init__(self, variant: str = "plain") -> None:
-        """:param variant: the chat template: plain, tools or think."""
+        """:param variant: the chat template: plain, tools or think; or embed, which has none and embeds."""
         super().__init__()
         self.variant = variant
         self.behaviour = Behaviour()
@@ -203,12 +201,21 @@ class VllmStandIn(StandInServer):
             ("GET", "/health"): lambda: (behaviour.health, b""),
             ("GET", "/v1/models"): self._models,
             ("POST", "/tokenize"): lambda: self._tokenize(request.json),
+            ("POST", "/v1/systemone"): lambda: decision(request.json, behaviour.served, behaviour.decides),
+            ("POST", "/v1/audio/transcriptions"): lambda: transcription(
+                request.headers, request.body, behaviour.served, behaviour.hears
+            ),
         }
+        if behaviour.chat_template is not None:
+            info = json.dumps({"tokenizer_class": "x", "chat_template": behaviour.chat_template}).encode()
+            routes["GET", "/tokenizer_info"] = lambda: (200, info)
+        inference = INFERENCE["embed" if self.variant == "embed" else "text"]
+        routes |= {("GET", path): lambda: (405, b'{"detail":"Method Not Allowed"}') for path in inference}
         route = routes.get((request.method, request.path))
         if route is not None:
             status, body = route()
             writer.write(head(status, _JSON if body else "", f"content-length: {len(body)}") + body)
-        elif request.method == "POST" and request.path in ("/v1/chat/completions", "/v1/completions"):
+        elif request.method == "POST" and request.path in inference:
             return await self._generate(request, writer)
         else:
             body = b'{"detail":"Not Found"}'
@@ -218,7 +225,13 @@ class VllmStandIn(StandInServer):
 
     def _models(self) -> tuple[int, bytes]:
         data = [
-            {"id": name, "object": "model", "owned_by": "vllm", "max_model_len": CONTEXT}
+            {
+                "id": name,
+                "object": "model",
+                "owned_by": "vllm",
+                "root": self.behaviour.root or name,
+                "max_model_len": self.behaviour.max_model_len,
+            }
             for name in self.behaviour.served
         ]
         return 200, json.dumps({"object": "list", "data": data}).encode()
@@ -239,6 +252,11 @@ class VllmStandIn(StandInServer):
         try:
             if behaviour.status != 200:
                 raise RequestError(behaviour.error, "InternalServerError", status=behaviour.status)
+            if self.variant == "embed":
+                body = embeddings(request.json, behaviour.served, behaviour.max_model_len)
+                writer.write(head(200, _JSON, f"content-length: {len(body)}") + body)
+                await writer.drain()
+                return True
             generated = Generated(request.json, self.variant, request.path.endswith("/chat/completions"), behaviour)
         except RequestError as error:
             body = json.dumps(error.body).encode()
@@ -316,6 +334,10 @@ class Generated:
         body = self.body
         if body.get("model", SERVED) not in self.behaviour.served:
             raise RequestError(f"The model `{body['model']}` does not exist.", "NotFoundError", "model", 404)
+        if body.get("tool_choice") and not body.get("tools"):
+            raise RequestError("When using `tool_choice`, `tools` must be set.", parameter="tool_choice")
+        if self.is_chat and body.get("tools") and self.variant != "tools":
+            raise RequestError('"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set')
         self._check()
         self.thinks = (
             self.is_chat
@@ -394,14 +416,14 @@ class Generated:
             if self.thinks:
                 reasoning, _, content = text.removeprefix("<think>").partition("</think>")
                 message |= {"reasoning": reasoning, "content": content}
-            if self.body.get("tools") and self.finish == "stop":
+            if calls_tools(self.body) and self.finish == "stop":
                 call = json.loads(text)
                 function = {"name": call["name"], "arguments": json.dumps(call["parameters"])}
                 message |= {
                     "content": None,
                     "tool_calls": [{"id": "chatcmpl-tool-1", "type": "function", "function": function}],
                 }
-                choice["finish_reason"] = "tool_calls"
+                choice["finish_reason"] = finish_of_calls(self.body)
             choice |= {"message": message, "logprobs": self._logprobs(self.tokens)}
             answer["prompt_token_ids"] = prompt_ids
         else:
@@ -416,7 +438,7 @@ class Generated:
             first = {"index": 0, "delta": {"role": "assistant", "content": ""}, "logprobs": None, "finish_reason": None}
             ids = self.prompt_ids if wants_ids else None
             yield self._chunk(choices=[first], prompt_token_ids=ids, prompt_text=None)
-        if self.body.get("tools"):
+        if calls_tools(self.body):
             yield from self._tool_frames()
         else:
             yield from self._text_frames()
@@ -467,7 +489,7 @@ class Generated:
         ]
         for number, part in enumerate(parts, 1):
             finish = (
-                {"finish_reason": "tool_calls", "stop_reason": None}
+                {"finish_reason": finish_of_calls(self.body), "stop_reason": None}
                 if number == len(parts)
                 else {"finish_reason": None}
             )

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 import math
 import os
 import re
@@ -10,10 +9,18 @@ from typing import Any
 
 import pytest
 
-from ollama_adapter.catalogue import Catalogue, Residency, parameter_count, size_bytes
+from ollama_adapter.catalogue import Catalogue, Residency
 from ollama_adapter.listing import merged
+from ollama_adapter.model_directory import DirectoryFacts
+from ollama_adapter.model_facts import ServedFacts
+from ollama_adapter.ready import ready_answer
 from ollama_adapter.settings import Settings, VisionSettings, VllmSettings
 from ollama_adapter.systemd import Notifier, handed_over_sockets
+
+KNOWN = {
+    "repository": "meta-llama/Llama-2-7b-chat-hf", "context_length": 4096, "family": "llama", "parameter_size": "6.7B",
+    "quantization": "F16",
+}  # fmt: skip
 
 
 def catalogue(**facts: Any) -> Catalogue:
@@ -51,10 +58,10 @@ def test_digests_are_64_hex_digits_unique_per_name_and_stable() -> None:
 
 
 def test_a_listed_model_has_every_field_that_clients_read() -> None:
-    models = catalogue(embedding_length=4096)
+    models = catalogue(**KNOWN, embedding_length=4096)
     entry = models.tags_entry(next(iter(models.own_models)))
     assert entry["name"] == entry["model"] == "llama2:7b"
-    assert entry["size"] > 0
+    assert entry["size"] == 13_400_000_000
     assert entry["modified_at"] == "2026-11-23T11:55:57.000000+00:00"
     assert entry["details"] == {
         "parent_model": "", "format": "safetensors", "family": "llama", "families": ["llama"], "parameter_size": "6.7B",
@@ -63,7 +70,7 @@ def test_a_listed_model_has_every_field_that_clients_read() -> None:
 
 
 def test_what_vs_code_reads_of_a_model_is_there() -> None:
-    models = catalogue()
+    models = catalogue(**KNOWN)
     own = next(iter(models.own_models))
     shown = models.show(own, "llama2:7b", for_copilot=True)
     info = shown["model_info"]
@@ -73,18 +80,41 @@ def test_what_vs_code_reads_of_a_model_is_there() -> None:
     assert models.show(own, "llama2:7b")["model_info"]["general.basename"] == "Llama-2-7b-chat-hf"
 
 
-@pytest.mark.parametrize(
-    ("text", "count"), [("6.7B", 6_700_000_000), ("947K", 947_000), ("137m", 137_000_000), ("big", 0), ("5", 5)]
-)
-def test_a_parameter_size_is_a_number(text: str, count: int) -> None:
-    assert parameter_count(text) == count
+def test_what_is_found_later_is_listed_from_then_on() -> None:
+    models = catalogue()
+    own = next(iter(models.own_models))
+    before = models.tags_entry(own)
+    assert before["size"] > 0
+    assert before["capabilities"] == ["completion"]
+    assert "context_length" not in before["details"]
+    directory = DirectoryFacts(
+        family="qwen3", parameter_count=8_190_735_360, quantization="BF16", size_bytes=16_400_000_000
+    )
+    models.backends[0].learn(directory, ServedFacts(max_model_len=40960, generates=True, takes_tools=True, thinks=True))
+    entry = models.tags_entry(own)
+    assert entry["digest"] == before["digest"]
+    assert (entry["size"], entry["capabilities"]) == (16_400_000_000, ["completion", "tools", "thinking"])
+    assert entry["details"] == {
+        "parent_model": "", "format": "safetensors", "family": "qwen3", "families": ["qwen3"],
+        "parameter_size": "8.2B", "quantization_level": "BF16", "context_length": 40960,
+    }  # fmt: skip
+    assert models.ps_entry(own, 0.0)["context_length"] == 40960
+    assert models.ps_entry(own, 0.0)["size_vram"] == 16_400_000_000
+    info = models.show(own, "llama2")["model_info"]
+    assert info["qwen3.context_length"] == 40960
+    assert info["general.parameter_count"] == 8_190_735_360
 
 
-def test_a_size_that_is_not_set_is_estimated_and_never_zero() -> None:
-    facts = VllmSettings()
-    assert size_bytes(facts) == 13_400_000_000
-    assert size_bytes(dataclasses.replace(facts, size_bytes=7)) == 7
-    assert size_bytes(dataclasses.replace(facts, parameter_size="unknown")) == 1
+def test_readiness_names_every_model_that_is_not_served() -> None:
+    assert ready_answer({"a:latest": "", "b:1": ""}) == (
+        200, b'{"status":"ready","models":{"a:latest":"ready","b:1":"ready"}}',
+    )  # fmt: skip
+    assert ready_answer({"a:latest": "", "b:1": "down"}) == (
+        503, b'{"status":"not ready","error":"b:1: down","models":{"a:latest":"ready","b:1":"down"}}',
+    )  # fmt: skip
+    assert (
+        ready_answer({"a:latest": "down"})[1] == b'{"status":"not ready","error":"down","models":{"a:latest":"down"}}'
+    )
 
 
 def test_a_model_is_resident_until_its_keep_alive_has_passed() -> None:

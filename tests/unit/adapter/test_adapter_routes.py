@@ -19,10 +19,37 @@ from ollama_adapter.routes import Fallback, Found, find
         ("GET", "/api/ps", "ps"),
         ("POST", "/api/chat", "chat"),
         ("DELETE", "/api/delete", "delete"),
+        ("POST", "/api/me", "me"),
+        ("POST", "/api/signout", "sign_out"),
+        ("POST", "/api/experimental/web_search", "web_search"),
+        ("POST", "/api/experimental/web_fetch", "web_fetch"),
+        ("GET", "/api/experimental/model-recommendations", "recommendations"),
+        ("GET", "/api/status", "status"),
+        ("GET", "/v1/models", "v1_models"),
     ],
 )
 def test_a_route_is_found(method: str, path: str, action: str) -> None:
     assert find(method, path) == Found(action, path)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "found"),
+    [
+        ("HEAD", "/api/blobs/sha256:ab", Found("blob", "/api/blobs/", "sha256:ab")),
+        ("POST", "/api/blobs/sha256:ab", Found("upload", "/api/blobs/", "sha256:ab")),
+        ("DELETE", "/api/user/keys/c3No", Found("sign_out", "/api/user/keys/", "c3No")),
+        ("GET", "/v1/models/llama2", Found("v1_model", "/v1/models/", "llama2")),
+    ],
+)
+def test_a_route_with_a_parameter_is_found(method: str, path: str, found: Found) -> None:
+    assert find(method, path) == found
+
+
+@pytest.mark.parametrize("path", ["/api/blobs/", "/api/blobs/a/b", "/api/user/keys/", "/api/blobs"])
+def test_a_parameter_is_one_segment_that_is_not_empty(path: str) -> None:
+    found = find("POST", path)
+    assert isinstance(found, Fallback)
+    assert found.status == 404
 
 
 @pytest.mark.parametrize(
@@ -33,6 +60,9 @@ def test_a_route_is_found(method: str, path: str, action: str) -> None:
         ("GET", "/api/chat", 405, ((b"Allow", b"POST"),)),
         ("POST", "/api/tags", 405, ((b"Allow", b"HEAD, GET"),)),
         ("HEAD", "/api/ps", 405, ((b"Allow", b"GET"),)),
+        ("GET", "/api/blobs/sha256:ab", 405, ((b"Allow", b"HEAD, POST"),)),
+        ("GET", "/api/me", 405, ((b"Allow", b"POST"),)),
+        ("POST", "/api/experimental/model-recommendations", 405, ((b"Allow", b"GET"),)),
         ("GET", "/api/tags/", 301, ((b"Location", b"/api/tags"),)),
         ("POST", "/api/chat/", 307, ((b"Location", b"/api/chat"),)),
         ("GET", "//api/tags", 307, ((b"Location", b"/api/tags"),)),

@@ -9,7 +9,7 @@ import msgspec
 
 from .frames import Choice, EngineMetrics, Logprobs, Message, ToolCallPart, Usage, decode_frame, error_message
 from .go_json import NEEDS_ESCAPE, quote
-from .lines import Ending, LineWriter, Timings, ToolCall, logprobs_json, tool_calls_json
+from .lines import AnswerWriter, Ending, Timings, ToolCall, logprobs_json
 from .requests import TextRequest
 from .times import Stamps
 
@@ -97,11 +97,11 @@ class AnswerStream:
     """
 
     def __init__(
-        self, request: TextRequest, writer: LineWriter, stamps: Stamps, timings: Timings, *, collect: bool = False
+        self, request: TextRequest, writer: AnswerWriter, stamps: Stamps, timings: Timings, *, collect: bool = False
     ) -> None:
         """:param collect: keep text and token ids for `context`."""
         self._writer = writer
-        self._now = stamps.now
+        self._now = stamps.now if writer.is_stamped else _no_stamp
         self._timings = timings
         self._collect = collect
         self._alternatives = request.top_logprobs
@@ -136,10 +136,9 @@ class AnswerStream:
 
     def last_line(self, context: bytes = b"") -> bytes:
         """The line with `done: true`."""
-        ending = Ending(
-            _DONE_REASONS.get(self._finish_reason, "stop"), self._timings.metrics(self._usage, self._engine), context
-        )
-        return self._writer.last(self._now(), ending) + b"\n"
+        metrics = self._timings.metrics(self._usage, self._engine)
+        reason = _DONE_REASONS.get(self._finish_reason, "stop")
+        return self._writer.end(self._now(), Ending(reason, metrics, context, self._usage))
 
     def _plain_line(self, payload: bytes) -> bytes | None:
         """The line of a chunk that only adds text, made without decoding; None where the chunk is anything else.
@@ -185,7 +184,7 @@ class AnswerStream:
         choice = frame.choices[0]
         line = self._choice_lines(choice)
         if line and self._prefix is _UNKNOWN:
-            self._learn(payload, choice, line)
+            self._learn(payload, choice)
         return line
 
     def _choice_lines(self, choice: Choice) -> bytes:
@@ -214,21 +213,20 @@ class AnswerStream:
         if has_output and not self._timings.first_token:
             self._timings.first_token = time.monotonic_ns()
 
-    def _learn(self, payload: bytes, choice: Choice, line: bytes) -> None:
-        """Remember what surrounds the text, where doing so gives the very line that decoding gave."""
-        chat = choice.delta is not None
-        before, after = (_CHAT_BEFORE, _CHAT_AFTER) if chat else (_COMPLETIONS_BEFORE, _COMPLETIONS_AFTER)
+    def _learn(self, payload: bytes, choice: Choice) -> None:
+        """Remember what surrounds the text, where cutting it off gives the very text that decoding gave."""
+        if choice.delta is not None:
+            before, after, text = _CHAT_BEFORE, _CHAT_AFTER, choice.delta.content
+        else:
+            before, after, text = _COMPLETIONS_BEFORE, _COMPLETIONS_AFTER, choice.text
         position = payload.find(before)
-        if position < 0 or (self._trimmer.has_thought and not self._trimmer.has_text):
+        if position < 0 or not text or (self._trimmer.has_thought and not self._trimmer.has_text):
             return
-        saved = self.chunks, len(self.escaped_text), len(self.answer_ids), self._now
-        stamp = _stamp_in(line)
-        self._prefix, self._suffix = payload[: position + len(before)], after
-        self._now = lambda: stamp
-        if self._plain_line(payload) != line:
-            self._prefix = self._suffix = _UNKNOWN
-        self.chunks, texts, ids, self._now = saved
-        del self.escaped_text[texts:], self.answer_ids[ids:]
+        start = position + len(before)
+        end = payload.find(b'"', start)
+        # A text with an escape is not learned from: the next one will do.
+        if payload[start:end] == text.encode() and payload.startswith(after, end):
+            self._prefix, self._suffix = payload[:start], after
 
     def _finish(self) -> bytes:
         calls, left_over = self._tool_calls.take()
@@ -239,7 +237,7 @@ class AnswerStream:
             return b""
         if calls or left_over:
             self.chunks += 1
-            return self._writer.line(self._now(), left_over, calls=tool_calls_json(calls))
+            return self._writer.line(self._now(), left_over, calls=calls)
         return b""
 
 
@@ -249,7 +247,7 @@ class WholeAnswer:
     :raises BadUpstreamAnswer: the body is not an answer.
     """
 
-    def __init__(self, body: bytes, request: TextRequest, writer: LineWriter, timings: Timings) -> None:
+    def __init__(self, body: bytes, request: TextRequest, writer: AnswerWriter, timings: Timings) -> None:
         try:
             frame = decode_frame(body)
         except (msgspec.DecodeError, UnicodeDecodeError):
@@ -279,12 +277,12 @@ class WholeAnswer:
         collected = ToolCalls()
         collected.add(message.tool_calls or [])
         calls, left_over = collected.take()
-        return self._writer.last(
+        return self._writer.whole(
             now(),
-            Ending(self._done_reason, self._metrics, context),
+            Ending(self._done_reason, self._metrics, context, self.usage),
             text=text + left_over,
             thinking=thinking,
-            calls=tool_calls_json(calls),
+            calls=calls,
             logprobs=logprobs_json(self._logprobs, self._alternatives),
         )
 
@@ -297,5 +295,5 @@ def _id_list(choice: Choice) -> bytes:
     return ",".join(map(str, ids)).encode()
 
 
-def _stamp_in(line: bytes) -> bytes:
-    return line.partition(b'"created_at":"')[2].partition(b'"')[0]
+def _no_stamp() -> bytes:
+    return b""

@@ -5,35 +5,40 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from . import routes
+from . import cloud, error_shapes, routes
 from .access_log import AccessLog
+from .blobs import Blobs
 from .catalogue import Catalogue, Residency
 from .embedding import EmbeddingHandler
 from .exchange import BufferedBody, DiscardedBody, Exchange
+from .fact_finder import FactFinder
 from .generation import RETRY_AFTER
 from .go_json import BadBody, decode
 from .guards import Origins, allows_host, has_token, is_loopback, is_same_origin
 from .http_answer import JSON
-from .lines import error_body
 from .listing import Listing, to_json
 from .measuring import Measuring
 from .metrics import Metrics
 from .model_requests import Handler, ModelRequest, is_valid_name
 from .monitoring import Monitoring
-from .openai import OpenAiHandler
 from .passing import Passing, peek_model
 from .peers import Peers, Place
-from .ready import check_ready
+from .ready import check_all, ready_answer
 from .requests import model_of
 from .settings import Settings
 from .small_requests import PullHandler
 from .text import TextHandler
 from .upstream import Limits, Upstream
-from .virtual_models import VirtualModelHandler
+from .v1 import V1Handler
+from .v1_audio import Transcriptions, read_form
+from .v1_models import ModelList
+from .virtual_models import VirtualModels, directory_of
+from .virtual_requests import VirtualModelHandler
+from .virtual_store import VirtualStore
 
 # Answered without a token: they tell nothing about anybody, and probes have none.
 _OPEN = frozenset(("root", "health", "ready"))
-_NO_TOKEN = routes.Fallback(401, JSON, error_body("unauthorized"), ((b"Www-Authenticate", b"Bearer"),))
+_NO_TOKEN = routes.Fallback(401, JSON, error_shapes.error_body("unauthorized"), ((b"Www-Authenticate", b"Bearer"),))
 _ALONE = Place()
 _PEEK_AT_BYTES = (8_192, 131_072, 1_048_576)
 
@@ -56,6 +61,10 @@ class Application:
         self._log = log
         vision = settings.vision
         self.catalogue = Catalogue(settings)
+        store = VirtualStore(directory_of(settings.server.state_directory, place))
+        self._virtual_models = VirtualModels(self.catalogue, store)
+        self._blobs = Blobs(self._virtual_models, settings.server.max_body_bytes)
+        self._fact_finders = [FactFinder(backend) for backend in self.catalogue.backends]
         self.vision_upstream = Upstream("Ollama Vision", vision.url, vision.connect_timeout_s) if vision.url else None
         residency = Residency()
         self.peers = Peers(place, self._state)
@@ -84,11 +93,20 @@ class Application:
             "status": lambda exchange: exchange.respond(200, b'{"cloud":{"disabled":true,"source":"env"}}'),
             "tags": self._listing.tags,
             "ps": self._listing.ps,
+            "blob": self._blobs.exists,
+            "me": cloud.me,
+            "sign_out": cloud.sign_out,
+            "web_search": cloud.switched_off("web search"),
+            "web_fetch": cloud.switched_off("web fetch"),
+            "recommendations": cloud.recommendations(self.catalogue),
         }
         text = TextHandler(settings.leniency, residency)
         embedding = EmbeddingHandler(residency)
-        virtual = VirtualModelHandler(self.catalogue)
-        openai = OpenAiHandler(residency)
+        virtual = VirtualModelHandler(self.catalogue, self._virtual_models)
+        v1 = V1Handler(text, residency)
+        self._transcriptions = Transcriptions(v1.used)
+        models = ModelList(self.catalogue, self._listing, self._pass_on)
+        self._simple |= {"v1_models": models.all, "v1_model": models.one}
         self._handlers: dict[str, Handler] = {
             "generate": text,
             "chat": text,
@@ -100,12 +118,12 @@ class Application:
             "create": virtual,
             "copy": virtual,
             "delete": virtual,
-            "v1_chat": openai,
-            "v1_completions": openai,
-            "v1_embeddings": openai,
-            "v1_responses": openai,
-            "v1_messages": openai,
-            "v1_systemone": openai,
+            "v1_chat": v1,
+            "v1_completions": v1,
+            "v1_embeddings": v1,
+            "v1_responses": v1,
+            "v1_messages": v1,
+            "v1_systemone": v1,
         }
 
     def will_listen_on(self, addresses: Iterable[str]) -> None:
@@ -116,11 +134,16 @@ class Application:
         """Called once a second."""
         for backend in self.catalogue.backends:
             backend.upstream.sweep(now)
+        for finder in self._fact_finders:
+            finder.sweep(now)
         if self.vision_upstream is not None:
             self.vision_upstream.sweep(now)
 
     def close(self) -> None:
         """End the upstream connections."""
+        self._virtual_models.close()
+        for finder in self._fact_finders:
+            finder.close()
         for backend in self.catalogue.backends:
             backend.upstream.close()
         if self.vision_upstream is not None:
@@ -134,6 +157,7 @@ class Application:
         found = self._turned_away(exchange) or routes.find(exchange.head.method, exchange.head.path)
         if isinstance(found, routes.Found):
             exchange.route = found.route
+            exchange.error_shape = error_shapes.of_action(found.action)
             if self._token and found.action not in _OPEN and not has_token(exchange.head, self._token):
                 found = _NO_TOKEN
         if isinstance(found, routes.Fallback):
@@ -145,6 +169,9 @@ class Application:
             exchange.parameter = found.parameter
             handler = self._simple[found.action]
             exchange.receiver = DiscardedBody(exchange, lambda: handler(exchange))
+        elif found.action == "upload":
+            exchange.parameter = found.parameter
+            self._blobs.upload(exchange)
         else:
             self._read_model_request(exchange, found.action)
 
@@ -189,7 +216,9 @@ class Application:
 
         exchange.read_body(self._settings.server.max_body_bytes, complete)
         receiver = exchange.receiver
-        if isinstance(receiver, BufferedBody) and self.vision_upstream is not None and not exchange.is_over:
+        # `create` goes by the name that it is made from, which need not be at the beginning.
+        may_pass = action != "create" and self.vision_upstream is not None
+        if may_pass and isinstance(receiver, BufferedBody) and not exchange.is_over:
             exchange.receiver = _Peeking(receiver, lambda start: self._pass_early(exchange, start))
 
     def _pass_early(self, exchange: Exchange, body_start: bytes) -> bool:
@@ -201,12 +230,17 @@ class Application:
         return True
 
     def _answer(self, exchange: Exchange, action: str, body: bytes) -> None:
+        if action == "v1_transcriptions":
+            self._transcribe(exchange, body)
+            return
         decoded = decode(body)
         name = model_of(decoded, *routes.MODEL_FIELDS[action]) or ""
         exchange.model = name
         own = self.catalogue.own(name)
         request = ModelRequest(action, body, decoded, name, own)
-        if own is not None:
+        # A model is made where the one is that it is made from.
+        where = name if action != "create" else model_of(decoded, "from") or name
+        if own is not None or self.catalogue.own(where) is not None:
             exchange.backend = "vllm"
             self._handlers[action].answer(exchange, request)
             return
@@ -218,17 +252,27 @@ class Application:
                 exchange.respond_error(400, str(error))
 
         def listed(_: object) -> None:
-            if self.catalogue.is_on_vision(name):
+            if self.catalogue.is_on_vision(where):
                 self._pass_on(exchange, body)
             else:
                 unknown()
 
-        if self.catalogue.is_on_vision(name):
+        if self.catalogue.is_on_vision(where):
             self._pass_on(exchange, body)
-        elif name and is_valid_name(name) and self.vision_upstream is not None:
+        elif where and is_valid_name(where) and self.vision_upstream is not None:
             self._listing.ask_vision("/api/tags", listed)
         else:
             unknown()
+
+    def _transcribe(self, exchange: Exchange, body: bytes) -> None:
+        form = read_form(exchange.head.header(b"content-type"), body)
+        exchange.model = form.text("model")
+        own = self.catalogue.own(exchange.model)
+        if own is None and self.catalogue.is_on_vision(exchange.model):
+            self._pass_on(exchange, body)
+        else:
+            exchange.backend = "vllm" if own is not None else ""
+            self._transcriptions.answer(exchange, form, own)
 
     def _pass_on(self, exchange: Exchange, body: bytes) -> None:
         assert self.vision_upstream is not None
@@ -238,14 +282,11 @@ class Application:
         return Passing(exchange, vision, self._vision_limits, withholds_token=bool(self._token))
 
     def _ready(self, exchange: Exchange) -> None:
-        def answer(trouble: str) -> None:
-            if trouble:
-                exchange.respond_error(503, trouble, [RETRY_AFTER])
-            else:
-                exchange.respond(200, b'{"status":"ready"}')
+        def answer(troubles: dict[str, str]) -> None:
+            status, body = ready_answer(troubles)
+            exchange.respond(status, body, headers=[] if status == 200 else [RETRY_AFTER])
 
-        backend = self.catalogue.backends[0]
-        check_ready(backend.upstream, backend.settings.served_model, answer)
+        check_all(self.catalogue.backends, answer)
 
 
 class _Peeking:

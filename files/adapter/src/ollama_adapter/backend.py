@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+from .model_directory import DirectoryFacts
+from .model_facts import ASSUMED_CONTEXT, ModelFacts, ServedFacts, combined
 from .pool import Pool
 from .settings import VllmSettings
 from .times import FOREVER_S, Stamps, parse_duration
@@ -23,10 +26,11 @@ class Backend:
                 for url in (settings.url, *settings.replicas)
             ]
         )
+        self.facts = combined(settings)
         self.model = TextModel(
             served_model=settings.served_model,
-            max_model_len=settings.context_length,
-            capabilities=frozenset(settings.capabilities),
+            max_model_len=self.facts.max_model_len or ASSUMED_CONTEXT,
+            capabilities=self.facts.abilities,
             chat_template=settings.chat_template,
             default_options=settings.default_options,
         )
@@ -41,5 +45,14 @@ class Backend:
         return self.upstream.active_calls >= self.settings.max_requests
 
     def can(self, capability: str) -> bool:
-        """Whether the model has one of Ollama's capabilities."""
+        """Whether the model has one of Ollama's capabilities; while none is known, whether it might."""
         return self.model.can(capability)
+
+    def learn(self, directory: DirectoryFacts | None, served: ServedFacts) -> None:
+        """Take over what was found out. Settings still win."""
+        facts: ModelFacts = combined(self.settings, directory, served)
+        self.facts = facts
+        self.model = replace(
+            self.model, max_model_len=facts.max_model_len or ASSUMED_CONTEXT, capabilities=facts.abilities
+        )
+        self.first_tokens = None  # of another tokenizer, perhaps

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from .backend import Backend
+from .model_facts import ModelFacts
 from .names import InvalidName, ModelName, parse
+from .presets import Preset, shown_messages
 from .settings import Settings, VllmSettings
+from .showing import model_info, modelfile, parameter_lines, shown_capabilities, shown_parameters, shown_template
 from .times import epoch_of, expiry, local_stamp
-
-_BITS = {"F32": 32, "F16": 16, "BF16": 16, "FP8": 8, "Q8_0": 8, "INT8": 8, "Q4_K_M": 5, "Q4_0": 4.5, "INT4": 4.5}
-_SCALE = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
 
 
 @dataclass(frozen=True)
@@ -26,25 +25,15 @@ class OwnModel:
     digest: str
     backend: Backend
     modified: float  # seconds since 1970
+    # of a virtual model: what it adds, the served model that answers, and the name it was made from
+    preset: Preset | None = None
+    base: ModelName | None = None
+    parent: str = ""
 
     @property
-    def facts(self) -> VllmSettings:
-        """What the settings say about the model."""
-        return self.backend.settings
-
-
-def parameter_count(text: str) -> int:
-    """The number that a text such as `6.7B` or `947K` stands for, 0 if it stands for none."""
-    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([KMBT]?)", text.strip().upper())
-    return round(float(match.group(1)) * _SCALE[match.group(2)]) if match else 0
-
-
-def size_bytes(settings: VllmSettings) -> int:
-    """The model's size; estimated where it is not set, because the CLI cannot print a model of size 0."""
-    if settings.size_bytes:
-        return settings.size_bytes
-    bits = _BITS.get(settings.quantization.upper(), 16)
-    return max(int(parameter_count(settings.parameter_size) * bits / 8), 1)
+    def facts(self) -> ModelFacts:
+        """What is known about the model now."""
+        return self.backend.facts
 
 
 def digest(facts: VllmSettings, name: ModelName) -> str:
@@ -65,24 +54,46 @@ class Catalogue:
                 self._own[name.key] = OwnModel(name, digest(facts, name), backend, modified)
         self._configured_vision = {parse(name).key for name in settings.vision.models}
         self._listed_vision: set[str] = set()
+        self._virtual: dict[str, OwnModel] = {}
+        # Called before virtual models are looked up: another process of the port may have changed them.
+        self.refresh: Callable[[], None] = lambda: None
 
     @property
     def own_models(self) -> Iterable[OwnModel]:
-        """The names of vLLM's models, in the order of the settings."""
-        return self._own.values()
+        """The names of vLLM's models, in the order of the settings, then the virtual models."""
+        self.refresh()
+        return [*self._own.values(), *self._virtual.values()]
 
-    def own(self, name: str) -> OwnModel | None:
-        """The model of this name, if vLLM serves it."""
+    def replace_virtual(self, models: Iterable[OwnModel]) -> None:
+        """Take over the virtual models there are now. A served name stays what the settings say."""
+        self._virtual = {model.name.key: model for model in models if model.name.key not in self._own}
+        self._listed_vision -= self._virtual.keys()
+
+    def served(self, name: str) -> OwnModel | None:
+        """The model of this name, if the settings have it."""
         try:
             return self._own.get(parse(name).key)
         except InvalidName:
             return None
 
+    def own(self, name: str) -> OwnModel | None:
+        """The model of this name, if vLLM serves it or it is a virtual one."""
+        try:
+            key = parse(name).key
+        except InvalidName:
+            return None
+        found = self._own.get(key)
+        if found is None:
+            self.refresh()
+            found = self._virtual.get(key)
+        return found
+
     def label(self, name: str) -> str:
-        """The name as listings have it, "" where nobody serves it. For metrics: clients cannot invent labels."""
+        """The name as listings have it, "" where nobody serves it; of a virtual model, that of its base. For metrics:
+        clients cannot invent labels."""
         own = self.own(name)
         if own is not None:
-            return own.name.display
+            return (own.base or own.name).display
         return parse(name).display.lower() if self.is_on_vision(name) else ""
 
     def is_on_vision(self, name: str) -> bool:
@@ -101,22 +112,23 @@ class Catalogue:
                 listed.add(parse(name).key)
             except InvalidName:
                 continue
-        self._listed_vision = listed - self._own.keys()
+        self._listed_vision = listed - self._own.keys() - self._virtual.keys()
 
     def tags_entry(self, model: OwnModel) -> dict[str, Any]:
         """An entry of `/api/tags` (ollama-api 4.6)."""
-        details = self._details(model.facts)
-        details["context_length"] = model.facts.context_length
-        if model.facts.embedding_length:
-            details["embedding_length"] = model.facts.embedding_length
+        details = self._details(model)
+        # Ollama leaves both out where it does not know them.
+        for name in ("context_length", "embedding_length"):
+            if getattr(model.facts, name):
+                details[name] = getattr(model.facts, name)
         return {
             "name": model.name.display,
             "model": model.name.display,
             "modified_at": local_stamp(model.modified),
-            "size": size_bytes(model.facts),
+            "size": model.facts.size_bytes,
             "digest": model.digest,
             "details": details,
-            "capabilities": model.facts.capabilities,
+            "capabilities": shown_capabilities(model.facts),
         }
 
     def ps_entry(self, model: OwnModel, expires_at: float) -> dict[str, Any]:
@@ -124,11 +136,11 @@ class Catalogue:
         return {
             "name": model.name.display,
             "model": model.name.display,
-            "size": size_bytes(model.facts),
+            "size": model.facts.size_bytes,
             "digest": model.digest,
-            "details": self._details(model.facts),
+            "details": self._details(model),
             "expires_at": local_stamp(expires_at),
-            "size_vram": size_bytes(model.facts),
+            "size_vram": model.facts.size_bytes,
             "context_length": model.facts.context_length,
         }
 
@@ -138,44 +150,38 @@ class Catalogue:
         :param for_copilot: VS Code shows `general.basename` in its picker, so that must be the requested name.
         """
         facts = model.facts
-        source = f"{facts.repository}@{facts.revision}" if facts.revision else facts.repository
-        lines = [
-            "# Modelfile written by ollama-adapter: the model is served by vLLM",
-            f"# FROM {model.name.display}",
-            "",
-            f"FROM {source}",
-            "TEMPLATE {{ .Prompt }}",
-        ]
-        if system:
-            lines.append(f"SYSTEM {system}")
-        lines.append(f"PARAMETER num_ctx {facts.context_length}")
-        answer: dict[str, Any] = {}
-        if facts.license:
-            answer["license"] = facts.license
-        answer["modelfile"] = "\n".join(lines) + "\n"
-        answer["parameters"] = f"{'num_ctx':<30} {facts.context_length}"
-        answer["template"] = "{{ .Prompt }}"
-        if system:
-            answer["system"] = system
-        answer["details"] = self._details(model.facts)
-        info: dict[str, Any] = {
-            "general.architecture": facts.family,
-            "general.basename": requested if for_copilot else facts.repository.rpartition("/")[2],
+        settings = model.backend.settings
+        preset = model.preset or Preset()
+        source = f"{facts.repository}@{settings.revision}" if settings.revision else facts.repository
+        if model.base is not None:  # so that the Modelfile makes this model again
+            source = model.base.display
+        template = preset.template or shown_template(facts)
+        system = system or preset.system
+        license_text = "\n".join(filter(None, (facts.license, *preset.licenses)))
+        options = {"num_ctx": facts.context_length or None, **settings.default_options, **preset.parameters}
+        parameters = parameter_lines(options)
+        messages = shown_messages(preset.messages)
+        answer: dict[str, Any] = {
+            "license": license_text,
+            "modelfile": modelfile(model.name.display, source, template, system, parameters, license_text, messages),
+            "parameters": shown_parameters(parameters),
+            "template": template,
+            "system": system,
         }
-        count = parameter_count(facts.parameter_size)
-        if count:
-            info["general.parameter_count"] = count
-        info[f"{facts.family}.context_length"] = facts.context_length
-        if facts.embedding_length:
-            info[f"{facts.family}.embedding_length"] = facts.embedding_length
-        answer["model_info"] = info
-        answer["capabilities"] = facts.capabilities
+        answer = {name: text for name, text in answer.items() if text}
+        answer["details"] = self._details(model)
+        if messages:
+            answer["messages"] = messages
+        basename = requested if for_copilot else facts.repository.rstrip("/").rpartition("/")[2]
+        answer["model_info"] = model_info(facts, basename)
+        answer["capabilities"] = shown_capabilities(facts)
         answer["modified_at"] = local_stamp(model.modified)
         return answer
 
-    def _details(self, facts: VllmSettings) -> dict[str, Any]:
+    def _details(self, model: OwnModel) -> dict[str, Any]:
+        facts = model.facts
         return {
-            "parent_model": "",
+            "parent_model": model.parent,
             "format": "safetensors",
             "family": facts.family,
             "families": [facts.family],

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Protocol
 
 from . import http_answer
+from .error_shapes import NATIVE, ErrorShape
 from .http_head import RequestHead
-from .lines import error_body
 
 if TYPE_CHECKING:
     from .server import ClientConnection
@@ -38,6 +38,7 @@ class Exchange:
         self._connection = connection
         self._is_chunked = False
         self._can_add_line = False
+        self._line_end = b"\n"
         self._unsent = b""
         self.head = head
         self.request_id = request_id
@@ -47,6 +48,7 @@ class Exchange:
         self.receiver: BodyReceiver | None = None
         self.call: Call | None = None
         self.extra_headers: list[tuple[bytes, bytes]] = []
+        self.error_shape: ErrorShape = NATIVE
         self.close_after = not head.keep_alive
         self.is_started = False
         self.is_over = False
@@ -87,13 +89,15 @@ class Exchange:
         self._end()
 
     def respond_error(self, status: int, message: str, headers: Headers = ()) -> None:
-        """`{"error": message}`. Where a stream of lines has begun that is its last line; any other answer is cut."""
+        """An error, in the shape of the route. Where a stream of lines or events has begun it is the last of them; any
+        other answer is cut."""
         self.error = message
+        shape = self.error_shape
         if not self.is_started or self._unsent:
             self._unsent = b""
-            self.respond(status, error_body(message), headers=headers)
+            self.respond(status, shape.body(status, message), shape.content_type, headers)
         elif self._can_add_line and not self.is_over:
-            self.finish(error_body(message) + b"\n")
+            self.finish(shape.event(message))
         else:
             self.cut()
 
@@ -104,7 +108,9 @@ class Exchange:
         """
         self.status = status
         self.is_started = True
-        self._can_add_line = framing is None and content_type.startswith(http_answer.NDJSON)
+        is_events = content_type.startswith(http_answer.EVENTS)
+        self._can_add_line = framing is None and (is_events or content_type.startswith(http_answer.NDJSON))
+        self._line_end = b"\n\n" if is_events else b"\n"
         if framing is None:
             self._is_chunked = not self.head.is_http10
             framing = b"Transfer-Encoding: chunked\r\n" if self._is_chunked else b""
@@ -115,7 +121,7 @@ class Exchange:
         """Send a piece of the body, one line of a stream for instance: in a chunk of its own, as Ollama does."""
         if self.is_over or not data:
             return
-        self._can_add_line = self._can_add_line and data.endswith(b"\n")
+        self._can_add_line = self._can_add_line and data.endswith(self._line_end)
         if self._is_chunked:
             data = b"%x\r\n%b\r\n" % (len(data), data)
         if self._unsent:

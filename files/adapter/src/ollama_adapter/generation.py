@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import msgspec
 
@@ -12,8 +12,7 @@ from .backend import Backend
 from .exchange import Exchange
 from .fetching import Fetched, fetch
 from .frames import Usage, error_text
-from .http_answer import NDJSON
-from .lines import LineWriter, Timings
+from .lines import AnswerWriter, LineWriter, Timings
 from .requests import TextRequest
 from .sse import SseDecoder
 from .to_vllm import TOKENIZE_PATH, VllmRequest, continuation, to_vllm, tokenize_prompt, tokenize_text
@@ -22,7 +21,7 @@ from .upstream import Failure, Limits
 BUSY = "server busy, please try again.  maximum pending requests exceeded"
 # What vLLM answers with status 500 while its engine dies or drains (0.32.0, measured): it will be back.
 GOING_DOWN = ("EngineCore encountered an issue", "cannot schedule new futures after shutdown")
-_NO_MULTIMODAL = (
+NO_MULTIMODAL = (
     '{"error":{"code":400,"message":"Multimodal data provided, but model does not support multimodal requests.",'
     '"type":"invalid_request_error"}}'
 )
@@ -34,15 +33,25 @@ RETRY_AFTER = (b"Retry-After", b"5")
 class Generation:
     """One request for text. It is the sink of vLLM's answer."""
 
-    def __init__(self, exchange: Exchange, request: TextRequest, backend: Backend, done: Callable[[], None]) -> None:
-        """:param done: called when the answer is complete: the model was in use until now."""
+    def __init__(
+        self,
+        exchange: Exchange,
+        request: TextRequest,
+        backend: Backend,
+        done: Callable[[], None],
+        writer: AnswerWriter | None = None,
+    ) -> None:
+        """
+        :param done: called when the answer is complete: the model was in use until now.
+        :param writer: writes the answer, in the shape of `/api/*` if not given.
+        """
         self._exchange = exchange
         self._request = request
         self._backend = backend
         self._done = done
-        self._writer = LineWriter(request.kind, request.model)
+        self._writer = writer or LineWriter(request.kind, request.model)
         self._timings = Timings(exchange.received_ns)
-        self._wants_context = request.kind == "generate" and not request.raw and backend.settings.context != "off"
+        self._wants_context = self._writer.keeps_context and not request.raw and backend.settings.context != "off"
         self._status = 0
         self._pieces: list[bytes] = []
         self._size = 0
@@ -54,8 +63,8 @@ class Generation:
 
         :raises BadFormat: `format` is neither "json" nor a schema.
         """
-        if self._request.has_images and not self._backend.model.can("vision"):
-            self._exchange.respond_error(400, _NO_MULTIMODAL)
+        if self._request.has_images and not (self._backend.can("vision") or self._backend.can("audio")):
+            self._exchange.respond_error(400, NO_MULTIMODAL)
         elif self._request.context and not self._request.raw:
             self._request.response_format()  # a bad one is refused before anything is sent
             self._tokenize(tokenize_prompt(self._request, self._backend.model), self._continue)
@@ -78,7 +87,7 @@ class Generation:
         """The head: from here on it is known whether this is an answer or an error."""
         self._status = status
         if status == 200 and self._request.stream:
-            self._exchange.start(200, NDJSON)
+            self._exchange.start(200, self._writer.stream_type)
 
     def piece(self, data: bytes) -> None:
         """More of the answer. This is the hot path: one call per token when tokens come one at a time."""
@@ -99,7 +108,7 @@ class Generation:
                     break
         except ValueError as error:
             stream.error = f"vLLM sent {error}"
-        self._exchange.send_lines(lines)
+        self._exchange.send_lines(separate_events(lines) if self._writer.splits_events else lines)
         if stream.error:
             self._give_up(stream.error)
 
@@ -133,7 +142,11 @@ class Generation:
     def _finish_stream(self, context: bytes) -> None:
         self._count(self._stream.usage)
         self._done()
-        self._exchange.finish(self._stream.last_line(context))
+        last = self._stream.last_line(context)
+        if self._writer.splits_events:
+            *lines, last = separate_events([last])
+            self._exchange.send_lines(lines)
+        self._exchange.finish(last)
 
     def _whole(self, body: bytes) -> None:
         try:
@@ -145,7 +158,7 @@ class Generation:
         def respond(context: bytes) -> None:
             self._count(answer.usage)
             self._done()
-            self._exchange.respond(200, answer.body(self._backend.stamps.now, context))
+            self._exchange.respond(200, answer.body(self._backend.stamps.now, context), self._writer.whole_type)
 
         self._with_context(answer.prompt_ids, answer.escaped_text, answer.answer_ids, respond)
 
@@ -240,6 +253,11 @@ class Generation:
             self._send(continuation(self._request, self._backend.model, [*front, *self._request.context, *rest]))
 
         self._ask_first_tokens(send)
+
+
+def separate_events(lines: Iterable[bytes]) -> list[bytes]:
+    """Server-sent events one by one, where a line has several. JSON never contains a raw line break."""
+    return [event + b"\n\n" for line in lines for event in line.split(b"\n\n")[:-1]]
 
 
 def _join(ids: list[int]) -> bytes:

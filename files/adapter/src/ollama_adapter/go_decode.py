@@ -137,7 +137,10 @@ def keep_alive(value: Any, path: str) -> float:
             value = parse_duration(value)
         except DurationError as error:
             raise BadBody(str(error)) from None
-    return FOREVER_S if value < 0 else float(value)
+    try:
+        return FOREVER_S if value < 0 else float(value)
+    except OverflowError:
+        raise BadBody(f"json: cannot unmarshal number {value} into Go value of type float64") from None
 
 
 def tools(value: Any, path: str) -> list[dict[str, Any]]:

@@ -19,6 +19,7 @@ _DIGITS = b"0123456789"
 _HEX = b"0123456789abcdefABCDEF"
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _MAX_DEPTH = 10_000  # encoding/json, maxNestingDepth
+_MAX_DIGITS = 4000
 
 _decoder = msgspec.json.Decoder()
 
@@ -47,9 +48,9 @@ def decode(body: bytes) -> Any:
 
 
 def raw_members(body: bytes) -> dict[str, bytes]:
-    """The members of a body that `decode` read as an object, each as the bytes the client wrote."""
+    """The members of a body that `decode` read as an object, each as the client wrote it; in UTF-8, as Go makes it."""
     try:
-        members = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+        members = msgspec.json.decode(body.decode("utf-8", "go-replace"), type=dict[str, msgspec.Raw])
     except (msgspec.DecodeError, UnicodeDecodeError):
         return {}
     return {name: bytes(raw) for name, raw in members.items()}
@@ -90,9 +91,14 @@ def _decode_slowly(body: bytes) -> Any:
         raise BadBody(f"invalid character {_quoted_character(body, error.position)} {error.context}") from None
     text = body[:end].decode("utf-8", "go-replace")
     try:
-        return _without_lone_surrogates(json.loads(text, strict=False))
+        return _without_lone_surrogates(json.loads(text, strict=False, parse_int=_integer))
     except RecursionError:
         raise BadBody("exceeded max depth") from None
+
+
+def _integer(digits: str) -> int | float:
+    """An integer of JSON. Python refuses to read one of more than 4300 digits; as a double it is infinite."""
+    return int(digits) if len(digits) <= _MAX_DIGITS else float(digits)
 
 
 def _replace_each_byte(error: UnicodeError) -> tuple[str, int]:

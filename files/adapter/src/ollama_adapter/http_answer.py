@@ -10,6 +10,7 @@ from .http_head import Refusal
 
 JSON = b"application/json; charset=utf-8"
 NDJSON = b"application/x-ndjson"
+EVENTS = b"text/event-stream"
 TEXT = b"text/plain"
 
 # Up to here Go's server counts the body before it sends the head; beyond it sends chunks.
@@ -46,6 +47,8 @@ def head(
 ) -> bytes:
     """A complete head. `framing` is a header line with its line end, or nothing."""
     lines = [status_line(status, http10=http10)]
+    if close:  # a Connection: keep-alive, which Ollama writes on some streams, would contradict it
+        extra = [header for header in extra if header[0] != b"Connection"]
     if content_type:
         extra = sorted([*extra, (b"Content-Type", content_type)])
     lines += [b"%b: %b\r\n" % header for header in extra]

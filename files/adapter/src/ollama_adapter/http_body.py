@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from .http_head import Refusal
+from .http_head import Refusal, header_of
 
 _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\x00-\x08\x0a-\x1f\x7f]*)?")
 _MAX_LINE_BYTES = 4096
@@ -33,7 +33,7 @@ class ChunkedBody:
     """A body in chunks (RFC 9112, 7.1). Extensions and trailers are read and dropped."""
 
     def __init__(self) -> None:
-        self._buffer = b""
+        self._line_start = b""  # of a line that has not come to its end
         self._left = 0  # bytes of the current chunk that have not come
         self._state = "size"
         self._trailer_bytes = 0
@@ -48,37 +48,31 @@ class ChunkedBody:
 
         :raises Refusal: the framing is broken; nothing after this point can be trusted.
         """
-        self._buffer += data
+        data = self._line_start + data
         content = []
-        while self._buffer and self._state != "complete":
+        position = 0  # moved on instead of cutting `data`, which would cost the square of the number of chunks
+        while position < len(data) and self._state != "complete":
             if self._state == "data":
-                piece = self._buffer[: self._left]
+                piece = data[position : position + self._left]
                 content.append(piece)
-                self._buffer = self._buffer[len(piece) :]
+                position += len(piece)
                 self._left -= len(piece)
                 if not self._left:
                     self._state = "data end"
                 continue
-            line = self._line()
-            if line is None:
-                break
-            self._take(line)
-        rest = b""
-        if self._state == "complete":
-            rest, self._buffer = self._buffer, b""
-        return b"".join(content), rest
-
-    def _line(self) -> bytes | None:
-        end = self._buffer.find(b"\n")
-        if end < 0:
-            if len(self._buffer) > _MAX_LINE_BYTES:
+            end = data.find(b"\n", position)
+            if (len(data) if end < 0 else end) - position > _MAX_LINE_BYTES:
                 raise Refusal("400 Bad Request")
-            return None
-        line, self._buffer = self._buffer[:end], self._buffer[end + 1 :]
-        # A bare LF as line end is where parsers differ; inside a chunked body it is refused.
-        if not line.endswith(b"\r"):
-            raise Refusal("400 Bad Request")
-        return line[:-1]
+            if end < 0:
+                break
+            # A bare LF as line end is where parsers differ; inside a chunked body it is refused.
+            if data[position:end][-1:] != b"\r":
+                raise Refusal("400 Bad Request")
+            self._take(data[position : end - 1])
+            position = end + 1
+        rest = data[position:]
+        self._line_start = b"" if self._state == "complete" else rest
+        return b"".join(content), rest if self._state == "complete" else b""
 
     def _take(self, line: bytes) -> None:
         if self._state == "data end":
@@ -97,3 +91,4 @@ class ChunkedBody:
             self._trailer_bytes += len(line)
             if self._trailer_bytes > _MAX_TRAILER_BYTES:
                 raise Refusal("431 Request Header Fields Too Large")
+            header_of(line)

@@ -71,7 +71,7 @@ def parse_head(head: bytes) -> RequestHead:
     """
     request_line, *lines = head.replace(b"\r\n", b"\n").rstrip(b"\n").split(b"\n")
     method, target, is_http10 = _request_line(request_line)
-    headers = [_header(line) for line in lines]
+    headers = [header_of(line) for line in lines]
     if len(headers) > _MAX_HEADERS:
         raise Refusal("431 Request Header Fields Too Large")
     found: dict[bytes, list[bytes]] = {}
@@ -97,6 +97,21 @@ def parse_head(head: bytes) -> RequestHead:
     )
 
 
+def header_of(line: bytes) -> tuple[bytes, bytes]:
+    """Name, in lower case, and value of a header line without its end.
+
+    :raises Refusal: it is none.
+    """
+    match = _HEADER.fullmatch(line)
+    if match is not None:
+        return match.group(1).lower(), match.group(2).rstrip(b" \t")
+    # A line that begins with a blank would continue the one before; RFC 9112 5.2 lets a server refuse that.
+    name, colon, _ = line.partition(b":")
+    if not colon:
+        raise Refusal("400 Bad Request")
+    raise Refusal(f"400 Bad Request: invalid header {'value' if _TOKEN.fullmatch(name) else 'name'}")
+
+
 def _request_line(line: bytes) -> tuple[bytes, bytes, bool]:
     parts = line.split(b" ")
     if len(parts) != 3 or not _TOKEN.fullmatch(parts[0]) or not _TARGET.fullmatch(parts[1]):
@@ -107,17 +122,6 @@ def _request_line(line: bytes) -> tuple[bytes, bytes, bool]:
     if version.group(1) != b"1":
         raise Refusal("505 HTTP Version Not Supported: unsupported protocol version")
     return parts[0], parts[1], version.group(2) == b"0"
-
-
-def _header(line: bytes) -> tuple[bytes, bytes]:
-    match = _HEADER.fullmatch(line)
-    if match is not None:
-        return match.group(1).lower(), match.group(2).rstrip(b" \t")
-    # A line that begins with a blank would continue the one before; RFC 9112 5.2 lets a server refuse that.
-    name, colon, _ = line.partition(b":")
-    if not colon:
-        raise Refusal("400 Bad Request")
-    raise Refusal(f"400 Bad Request: invalid header {'value' if _TOKEN.fullmatch(name) else 'name'}")
 
 
 def _check_host(hosts: list[bytes], is_http10: bool) -> None:

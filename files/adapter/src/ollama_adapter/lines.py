@@ -7,12 +7,13 @@ import string
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
 from .frames import EngineMetrics, Logprobs, Usage
 from .go_json import escape, quote
+from .http_answer import JSON, NDJSON
 from .requests import Kind
 
 _ID_LETTERS = string.ascii_lowercase + string.digits
@@ -65,6 +66,12 @@ class ToolCall:
     index: int
     name: str
     arguments: dict[str, Any]
+    id: str = field(default_factory=lambda: f"call_{_random_letters(8)}")
+
+    @property
+    def arguments_json(self) -> bytes:
+        """The arguments as Go writes them."""
+        return escape(_encoder.encode(self.arguments))
 
 
 @dataclass
@@ -72,21 +79,64 @@ class Ending:
     """What only the last object of an answer says."""
 
     done_reason: str
-    metrics: bytes
+    metrics: bytes = b""
     context: bytes = b""
+    usage: Usage = field(default_factory=Usage)
+
+
+class AnswerWriter(Protocol):
+    """Writes one answer as a route has it: `LineWriter` on `/api/*`, others on `/v1/*`.
+
+    A stream is any number of `text` and `line`, then `end`; an answer without a stream is one `whole`.
+    """
+
+    stream_type: bytes  # Content-Type of a stream
+    whole_type: bytes
+    keeps_context: bool  # whether `Ending.context` is written
+    is_stamped: bool  # whether the stamps are written
+    splits_events: bool  # every event of a line leaves in a chunk of its own
+
+    def text(self, stamp: bytes, escaped: bytes) -> bytes:
+        """What only adds text, which is the inside of a JSON string. Called once per token: the hot path."""
+
+    def line(
+        self,
+        stamp: bytes,
+        text: str,
+        *,
+        thinking: str = "",
+        calls: Sequence[ToolCall] = (),
+        logprobs: bytes = b"",
+    ) -> bytes:
+        """What adds anything."""
+
+    def end(self, stamp: bytes, ending: Ending) -> bytes:
+        """The end of a stream."""
+
+    def whole(
+        self,
+        stamp: bytes,
+        ending: Ending,
+        *,
+        text: str = "",
+        thinking: str = "",
+        calls: Sequence[ToolCall] = (),
+        logprobs: bytes = b"",
+    ) -> bytes:
+        """A whole answer."""
 
 
 def tool_calls_json(calls: Sequence[ToolCall]) -> bytes:
     """Calls as Ollama 0.32.15 writes them: own ids, the index inside the function, arguments as an object."""
     return b",".join(
-        b'{"id":"call_%b","function":{"index":%d,"name":%b,"arguments":%b}}'
-        % (_call_id(), call.index, quote(call.name), escape(_encoder.encode(call.arguments)))
+        b'{"id":%b,"function":{"index":%d,"name":%b,"arguments":%b}}'
+        % (quote(call.id), call.index, quote(call.name), call.arguments_json)
         for call in calls
     )
 
 
-def _call_id() -> bytes:
-    return "".join(secrets.choice(_ID_LETTERS) for _ in range(8)).encode()
+def _random_letters(count: int) -> str:
+    return "".join(secrets.choice(_ID_LETTERS) for _ in range(count))
 
 
 def logprobs_json(logprobs: Logprobs | None, wanted_alternatives: int) -> bytes:
@@ -126,8 +176,14 @@ def _number(value: float) -> bytes:
 class LineWriter:
     """Writes the objects of one answer. `model` is echoed as the client wrote it."""
 
+    stream_type = NDJSON
+    whole_type = JSON
+    is_stamped = True
+    splits_events = False
+
     def __init__(self, kind: Kind, model: str) -> None:
         self._kind = kind
+        self.keeps_context = kind == "generate"
         self._head = b'{"model":%b,"created_at":"' % quote(model)
         if kind == "generate":
             self._before_text, self._after_text = b'","response":', b',"done":false}\n'
@@ -141,26 +197,45 @@ class LineWriter:
         """A line that only adds text; the text is the inside of a JSON string. This is the line of the hot path."""
         return b"".join((self._head, stamp, self._hot_before, escaped, self._hot_after))
 
-    def line(self, stamp: bytes, text: str, *, thinking: str = "", calls: bytes = b"", logprobs: bytes = b"") -> bytes:
+    def line(
+        self,
+        stamp: bytes,
+        text: str,
+        *,
+        thinking: str = "",
+        calls: Sequence[ToolCall] = (),
+        logprobs: bytes = b"",
+    ) -> bytes:
         """A line of a stream that is not the last."""
         return self._object(stamp, text, thinking, calls, logprobs, None) + b"\n"
 
-    def last(
+    def end(self, stamp: bytes, ending: Ending) -> bytes:
+        """The last line of a stream."""
+        return self._object(stamp, "", "", (), b"", ending) + b"\n"
+
+    def whole(
         self,
         stamp: bytes,
         ending: Ending,
         *,
         text: str = "",
         thinking: str = "",
-        calls: bytes = b"",
+        calls: Sequence[ToolCall] = (),
         logprobs: bytes = b"",
     ) -> bytes:
-        """The last object: of a stream without text, of a whole answer with everything. No line end."""
+        """The only object of a whole answer. No line end."""
         return self._object(stamp, text, thinking, calls, logprobs, ending)
 
     def _object(
-        self, stamp: bytes, text: str, thinking: str, calls: bytes, logprobs: bytes, ending: Ending | None
+        self,
+        stamp: bytes,
+        text: str,
+        thinking: str,
+        tool_calls: Sequence[ToolCall],
+        logprobs: bytes,
+        ending: Ending | None,
     ) -> bytes:
+        calls = tool_calls_json(tool_calls)
         chat = self._kind == "chat"
         parts = [self._head, stamp, self._before_text, quote(text)]
         if thinking:
@@ -183,8 +258,3 @@ class LineWriter:
             parts.append(log)
         parts.append(b"}")
         return b"".join(parts)
-
-
-def error_body(message: str) -> bytes:
-    """`{"error": ...}`, the shape of every error on `/api/*`."""
-    return b'{"error":%b}' % quote(message)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +18,11 @@ AT_TOP_LEVEL = ("temperature", "top_p", "top_k", "min_p", "num_predict", *_PENAL
 
 # vLLM wants 0 < top_p <= 1; Ollama takes 0 and then keeps one token. The smallest value does the same.
 _SMALLEST_TOP_P = 1e-6
+# vLLM keeps top_k in 32 bits and the seed in 64.
+_LARGEST_TOP_K = 2**31 - 1
+_LARGEST_SEED = 2**63 - 1
+# Go reads every number into a float64; an integer of JSON can be larger than the largest of those.
+_LARGEST = sys.float_info.max
 
 
 class BadOption(ValueError):
@@ -35,7 +40,7 @@ def read_options(options: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in options.items():
         if value is None:
             continue
-        number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        number = isinstance(value, int | float) and not isinstance(value, bool) and -_LARGEST <= value <= _LARGEST
         if name in _INTEGERS:
             if not number:
                 raise BadOption(f'option "{name}" must be of type integer')
@@ -85,7 +90,7 @@ def to_sampling_fields(options: Mapping[str, Any], max_model_len: int) -> dict[s
     if "top_p" in options:
         fields["top_p"] = _between(_SMALLEST_TOP_P, options["top_p"], 1.0)
     if "top_k" in options:
-        fields["top_k"] = max(options["top_k"], 0)
+        fields["top_k"] = min(max(options["top_k"], 0), _LARGEST_TOP_K)
     if "min_p" in options:
         fields["min_p"] = _between(0.0, options["min_p"], 1.0)
     if options.get("repeat_penalty", 0) > 0:
@@ -94,7 +99,7 @@ def to_sampling_fields(options: Mapping[str, Any], max_model_len: int) -> dict[s
         if name in options:
             fields[name] = _between(-2.0, options[name], 2.0)
     if options.get("seed", -1) != -1:
-        fields["seed"] = options["seed"]
+        fields["seed"] = min(max(options["seed"], -_LARGEST_SEED), _LARGEST_SEED)
     if options.get("num_predict", 0) > 0:
         fields["max_tokens"] = min(options["num_predict"], max_model_len)
     stop = [text for text in options.get("stop", ()) if text]

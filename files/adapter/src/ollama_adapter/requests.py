@@ -43,6 +43,8 @@ class TextRequest:
     # chat
     messages: list[dict[str, Any]] = field(default_factory=list)
     tools: list[dict[str, Any]] = field(default_factory=list)
+    # further fields for vLLM, under its own names
+    more: dict[str, Any] = field(default_factory=dict)
 
     @property
     def is_empty(self) -> bool:

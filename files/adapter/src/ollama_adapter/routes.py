@@ -26,6 +26,11 @@ _TABLE: dict[str, dict[str, str]] = {
     "/api/create": {"POST": "create"},
     "/api/copy": {"POST": "copy"},
     "/api/delete": {"DELETE": "delete"},
+    "/api/me": {"POST": "me"},
+    "/api/signout": {"POST": "sign_out"},
+    "/api/experimental/web_search": {"POST": "web_search"},
+    "/api/experimental/web_fetch": {"POST": "web_fetch"},
+    "/api/experimental/model-recommendations": {"GET": "recommendations"},
     "/v1/chat/completions": {"POST": "v1_chat"},
     "/v1/completions": {"POST": "v1_completions"},
     "/v1/embeddings": {"POST": "v1_embeddings"},
@@ -38,7 +43,8 @@ _TABLE: dict[str, dict[str, str]] = {
 
 # The same for paths whose last segment is a parameter.
 _WITH_PARAMETER: dict[str, dict[str, str]] = {
-    "/api/blobs/": {"HEAD": "blob", "POST": "blob"},
+    "/api/blobs/": {"HEAD": "blob", "POST": "upload"},
+    "/api/user/keys/": {"DELETE": "sign_out"},
     "/v1/models/": {"GET": "v1_model"},
 }
 

@@ -103,6 +103,9 @@ class ServerSettings:
     token_file: str = setting(
         "", "file with a token that clients must send as `Authorization: Bearer`, for instance a systemd credential"
     )
+    state_directory: str = setting(
+        "", "where virtual models (/api/create, /api/copy) are kept; empty: they are gone when the adapter ends"
+    )
     origins: list[str] = setting([], "browser origins allowed beside Ollama's defaults, as in OLLAMA_ORIGINS")
     drain_timeout_s: float = setting(30.0, "after SIGTERM: how long answers may take to finish", _between(0, 86400))
     max_body_bytes: int = setting(268_435_456, "largest body read for a model of vLLM", _between(1024, 2**40))
@@ -133,17 +136,19 @@ class VllmSettings:
     )
     chunk_timeout_s: float = setting(300.0, "how long a streamed answer may pause", _between(0.1, 86400))
     answer_timeout_s: float = setting(1800.0, "how long an answer that is not streamed may take", _between(0.1, 86400))
-    repository: str = setting("meta-llama/Llama-2-7b-chat-hf", "the model's repository, for /api/show", _filled)
+    # What is empty or 0 below is found: see fact_finder.
+    model_directory: str = setting("", "the model's files; empty: where vLLM says they are, if it is on this machine")
+    repository: str = setting("", "the model's repository, for /api/show; empty: what vLLM serves")
     revision: str = setting("", "its pinned revision")
-    context_length: int = setting(4096, "vLLM's --max-model-len", _between(1, 2**31))
-    embedding_length: int = setting(0, "width of the model, 0 if not known", _between(0, 2**31))
-    size_bytes: int = setting(0, "size on disk; 0: estimated from parameter_size and quantization", _between(0, 2**50))
-    family: str = setting("llama", "architecture, as Ollama calls it", _filled)
-    parameter_size: str = setting("6.7B", "number of parameters, as Ollama prints it", _filled)
-    quantization: str = setting("F16", "type of the weights, as Ollama prints it", _filled)
+    context_length: int = setting(0, "vLLM's --max-model-len; 0: found", _between(0, 2**31))
+    embedding_length: int = setting(0, "width of the model; 0: found", _between(0, 2**31))
+    size_bytes: int = setting(0, "size on disk; 0: found, or estimated from parameter_size", _between(0, 2**50))
+    family: str = setting("", "architecture, as Ollama calls it; empty: found")
+    parameter_size: str = setting("", "number of parameters, as Ollama prints it; empty: found")
+    quantization: str = setting("", "type of the weights, as Ollama prints it; empty: found")
     modified_at: str = setting("", "RFC 3339 time for the listings; empty: the time of the configuration file")
     license: str = setting("", "licence text for /api/show")
-    capabilities: list[str] = setting(["completion"], "what the model can do", _each(_one_of(*CAPABILITIES)))
+    capabilities: list[str] = setting([], "what the model can do; empty: found", _each(_one_of(*CAPABILITIES)))
     chat_template: bool = setting(True, "false: the model has no chat template, prompts go to vLLM as they are")
     keep_alive: str = setting("5m", "how long /api/ps lists the model after its last use", _duration)
     context: str = setting("text", "token ids in the answers of /api/generate: tokenized from the text, as Ollama does "

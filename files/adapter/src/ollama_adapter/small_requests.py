@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from .exchange import Exchange
-from .go_decode import Shape, anything, boolean, integer, json_object, keep_alive, read_object, string
+from .go_decode import Reading, Shape, anything, boolean, integer, json_object, keep_alive, kind_of, read_object, string
 from .go_json import BadBody
-from .http_answer import NDJSON
 from .model_requests import ModelRequest, is_valid_name, unknown_model
+from .progress import Progress
+
+NOT_IN_REGISTRY = "pull model manifest: file does not exist"
 
 _NAMED: Shape = {"model": string, "name": string}
+_reading = Reading(string_arguments=True, data_uri_images=True, content_parts=True)
+
+
+def _strings(value: Any, path: str) -> dict[str, str]:
+    """A Go map[string]string."""
+    if not isinstance(value, dict):
+        raise BadBody(f"json: cannot unmarshal {kind_of(value)} into Go struct field {path} of type map[string]string")
+    return {name: string(item, path) for name, item in value.items() if item is not None}
+
 
 # The Go type that messages name, and the fields whose types are checked.
 SHAPES: dict[str, tuple[str, Shape]] = {
@@ -33,7 +43,23 @@ SHAPES: dict[str, tuple[str, Shape]] = {
     ),
     "pull": ("PullRequest", {**_NAMED, "insecure": boolean, "stream": boolean}),
     "push": ("PushRequest", {**_NAMED, "insecure": boolean, "stream": boolean}),
-    "create": ("CreateRequest", {**_NAMED, "from": string, "stream": boolean}),
+    "create": (
+        "CreateRequest",
+        {
+            **_NAMED,
+            "from": string,
+            "stream": boolean,
+            "quantize": string,
+            "quantization": string,
+            "files": _strings,
+            "adapters": _strings,
+            "template": string,
+            "license": anything,
+            "system": string,
+            "parameters": json_object,
+            "messages": _reading.chat["messages"],
+        },
+    ),
     "copy": ("CopyRequest", {"source": string, "destination": string}),
     "delete": ("DeleteRequest", _NAMED),
 }
@@ -48,9 +74,13 @@ def read_fields(action: str, decoded: Any) -> dict[str, Any]:
         return {}
     type_name, shape = SHAPES[action]
     fields = read_object(decoded, type_name, shape)
-    if action == "embed" and not isinstance(fields.get("input", ""), str | list):
+    if action == "embed" and not _is_embed_input(fields.get("input", "")):
         raise BadBody("invalid input type")
     return fields
+
+
+def _is_embed_input(value: Any) -> bool:
+    return isinstance(value, str) or (isinstance(value, list) and all(isinstance(item, str) for item in value))
 
 
 class PullHandler:
@@ -62,26 +92,16 @@ class PullHandler:
         if request.own is None and not is_valid_name(request.name):
             exchange.respond_error(*unknown_model(request.action, request.name))
         else:
-            pull(exchange, fields, is_served=request.own is not None)
+            pull(Progress(exchange, stream=fields.get("stream", True)), is_served=request.own is not None)
 
 
-def pull(exchange: Exchange, fields: Mapping[str, Any], *, is_served: bool) -> None:
+def pull(progress: Progress, *, is_served: bool) -> None:
     """Nothing is downloaded here. A model that is served is there already and says so in Ollama's steps; any other ends
     in the error that Ollama gives for a model that its registry does not have."""
-    states = [b"pulling manifest"]
-    if is_served:
-        states += (b"verifying sha256 digest", b"writing manifest", b"success")
-    error = "pull model manifest: file does not exist"
-    if not fields.get("stream", True):
-        if is_served:
-            exchange.respond(200, b'{"status":"success"}', b"application/json")
-        else:
-            exchange.error = error
-            exchange.respond(500, b'{"error":"%b"}' % error.encode(), b"application/json")
+    progress.step("pulling manifest")
+    if not is_served:
+        progress.fail(500, NOT_IN_REGISTRY)
         return
-    exchange.start(200, NDJSON)
-    exchange.send_lines([b'{"status":"%b"}\n' % state for state in states])
-    if is_served:
-        exchange.finish()
-    else:
-        exchange.respond_error(500, error)
+    progress.step("verifying sha256 digest")
+    progress.step("writing manifest")
+    progress.succeed()

@@ -7,12 +7,15 @@ from collections.abc import Callable
 from typing import Any
 
 from .catalogue import OwnModel, Residency
+from .embedding import does_not_generate
 from .exchange import Exchange
 from .generation import BUSY, RETRY_AFTER, Generation
 from .go_decode import Reading
+from .lines import AnswerWriter, Ending
 from .listing import to_json
 from .model_requests import ModelRequest, unknown_model
 from .options import BadOption
+from .presets import with_preset
 from .ready import check_ready
 from .requests import BadFormat, Kind, TextRequest, read_text_request
 from .settings import LeniencySettings
@@ -40,9 +43,15 @@ class TextHandler:
         if request.own is None:
             exchange.respond_error(*unknown_model(request.action, request.name))
         else:
-            self._text(exchange, text, request.own)
+            self.generate(exchange, text, request.own)
 
-    def _text(self, exchange: Exchange, request: TextRequest, own: OwnModel) -> None:
+    def generate(
+        self, exchange: Exchange, request: TextRequest, own: OwnModel, writer: AnswerWriter | None = None
+    ) -> None:
+        """Answer a request that has been read.
+
+        :param writer: writes the answer, in the shape of `/api/*` if not given.
+        """
         backend = own.backend
         keep_alive = backend.keep_alive_s if request.keep_alive_s is None else request.keep_alive_s
 
@@ -52,7 +61,7 @@ class TextHandler:
         problem = reason_to_refuse(request, own, backend.can)
         if request.is_empty and request.keep_alive_s == 0:
             used()
-            self._loaded(exchange, request, "unload")
+            self._loaded(exchange, request, writer, "unload")
         elif problem:
             exchange.respond_error(400, problem)
         elif request.is_empty:
@@ -62,20 +71,28 @@ class TextHandler:
                     exchange.respond_error(503, f"{trouble}; the model is not loaded yet, try again", [RETRY_AFTER])
                 else:
                     used()
-                    self._loaded(exchange, request, "load")
+                    self._loaded(exchange, request, writer, "load")
 
             check_ready(backend.upstream, backend.settings.served_model, checked)
         else:
             if backend.is_full:
                 exchange.respond_error(503, BUSY, [RETRY_AFTER])
                 return
+            if own.preset is not None:
+                request = with_preset(request, own.preset)
             try:
                 request.check_options()
-                Generation(exchange, request, backend, used).begin()
+                Generation(exchange, request, backend, used, writer).begin()
             except (BadOption, BadFormat) as error:
                 exchange.respond_error(500, str(error))
 
-    def _loaded(self, exchange: Exchange, request: TextRequest, done_reason: str) -> None:
+    def _loaded(self, exchange: Exchange, request: TextRequest, writer: AnswerWriter | None, done_reason: str) -> None:
+        if writer is not None:
+            if request.stream:
+                exchange.respond(200, writer.end(b"", Ending(done_reason)), writer.stream_type)
+            else:
+                exchange.respond(200, writer.whole(b"", Ending(done_reason)), writer.whole_type)
+            return
         empty: dict[str, Any] = {"response": ""}
         if request.kind == "chat":
             empty = {"message": {"role": "assistant", "content": ""}}
@@ -86,11 +103,12 @@ class TextHandler:
 
 def reason_to_refuse(request: TextRequest, own: OwnModel, can: Callable[[str], bool]) -> str | None:
     """Why a request for text is a 400, in Ollama's order (ollama-api 4.1); None where it is none."""
-    if request.kind == "generate":
-        if request.raw and (request.template or request.system or request.context):
-            return "raw mode does not support template, system, or context"
-        if request.suffix and not can("insert"):
-            return f"{own.name.full} does not support insert"
+    if request.raw and (request.template or request.system or request.context):
+        return "raw mode does not support template, system, or context"
+    if problem := does_not_generate(request.kind, request.model, can):
+        return problem
+    if request.suffix and not can("insert"):
+        return f"{own.name.full} does not support insert"
     if request.tools and not can("tools"):
         return f"{own.name.full} does not support tools"
     if request.think not in (None, False) and not can("thinking"):

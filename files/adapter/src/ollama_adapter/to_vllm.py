@@ -59,7 +59,7 @@ def to_vllm(request: TextRequest, model: TextModel, *, token_ids: bool = False) 
         if request.suffix:
             fields["suffix"] = request.suffix
         return _completion(request, model, fields)
-    messages = to_messages(request, images=model.can("vision"))
+    messages = to_messages(request, images=model.can("vision") or model.can("audio"))
     fields["messages"] = messages
     if messages and messages[-1]["role"] == "assistant" and request.kind == "chat":
         fields["continue_final_message"] = True
@@ -101,7 +101,7 @@ def to_messages(request: TextRequest, *, images: bool) -> list[dict[str, Any]]:
         return _chat_messages(request.messages, images=images)
     user: dict[str, Any] = {"role": "user", "content": request.prompt, "images": request.images}
     system = [{"role": "system", "content": request.system}] if request.system else []
-    return _chat_messages([*system, user], images=images)
+    return _chat_messages([*system, *request.messages, user], images=images)
 
 
 def plain_prompt(request: TextRequest) -> str:
@@ -117,6 +117,13 @@ def image_type(data: bytes) -> str:
     return next((media_type for magic, media_type in _MAGIC if data.startswith(magic)), "image/jpeg")
 
 
+def audio_format(data: bytes) -> str:
+    """The format of a recording, by its first bytes; "" for what is none."""
+    if data[:4] == b"RIFF" and data[8:12] == b"WAVE":
+        return "wav"
+    return "mp3" if data[:3] == b"ID3" or data[:2] in (b"\xff\xfb", b"\xff\xf3", b"\xff\xf2") else ""
+
+
 def _shared_fields(request: TextRequest, model: TextModel, token_ids: bool) -> dict[str, Any]:
     options = {**model.default_options, **request.options}
     fields: dict[str, Any] = {"model": model.served_model, "stream": request.stream}
@@ -128,6 +135,7 @@ def _shared_fields(request: TextRequest, model: TextModel, token_ids: bool) -> d
         fields["response_format"] = response_format
     if token_ids:
         fields["return_token_ids"] = True
+    fields.update(request.more)
     return fields
 
 
@@ -189,6 +197,10 @@ def _answered(unanswered: list[tuple[str, str]], name: str) -> str:
 def _content_parts(text: str, images: Iterable[bytes]) -> list[dict[str, Any]]:
     parts: list[dict[str, Any]] = [{"type": "text", "text": text}] if text else []
     for image in images:
+        if audio := audio_format(image):  # Ollama has no field of its own for it (ollama-api 3.7)
+            data = base64.b64encode(image).decode()
+            parts.append({"type": "input_audio", "input_audio": {"data": data, "format": audio}})
+            continue
         url = f"data:{image_type(image)};base64,{base64.b64encode(image).decode()}"
         parts.append({"type": "image_url", "image_url": {"url": url}})
     return parts

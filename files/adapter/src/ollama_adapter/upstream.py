@@ -142,6 +142,7 @@ class Upstream:
         self.own_headers = b"Host: %b\r\n%b" % (parts.netloc.encode(), key_line)
         # Asked when there is no connection for a call; True takes the call over.
         self.take_over: Callable[[Upstream, Call], bool] = lambda upstream, call: False
+        self.failed_connections = 0  # how often it could not be reached
         self._idle: list[_Connection] = []
         self._active: set[Call] = set()
         self._connecting: set[asyncio.Task[None]] = set()
@@ -265,6 +266,7 @@ class Upstream:
             else:
                 protocol.begin(call)
             return
+        self.failed_connections += 1
         self._active.discard(call)
         if call.is_over or (call.is_complete and not call.is_bound and self.take_over(self, call)):
             return

@@ -1,0 +1,58 @@
+"""What fuzzing has found. What is repaired stays repaired; what is not is expected to fail, and says where to look."""
+
+from __future__ import annotations
+
+import pytest
+
+from ollama_adapter.routes import Fallback, find
+from tests.fuzz.json_target import check_json
+from tests.fuzz.targets import check_events, check_front, check_upstream
+
+_STREAM = bytes([0, 0, 0])  # /api/chat, uncut, a sound end
+_BEFORE = b'data: {"choices":[{"index":0,"delta":{"content":"'
+_AFTER = b'"},"logprobs":null,"finish_reason":null,"token_ids":null}]}\n\n'
+_END = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
+
+
+@pytest.mark.parametrize("path", ["/a\r\nSet-Cookie: x=y//b", "/api/../x\r\nX: y", "/./\r\n\r\n<script>"])
+@pytest.mark.xfail(strict=True, reason="routes._redirect: the path must be escaped again (Go: url.URL.String)")
+def test_a_redirect_never_carries_a_line_break_into_the_head(path: str) -> None:
+    found = find("GET", path)
+    assert isinstance(found, Fallback)
+    assert not any(b"\r" in value or b"\n" in value for _, value in found.headers)
+
+
+@pytest.mark.xfail(strict=True, reason="routes._redirect, as above")
+def test_a_client_cannot_make_up_headers_of_an_answer() -> None:
+    check_front(b"\x00\x00GET /a%0d%0aSet-Cookie:%20x=y//b HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+
+
+@pytest.mark.xfail(strict=True, reason="upstream._Connection.data_received: catch httptools.HttpParserUpgrade too")
+def test_an_upstream_that_switches_protocols_is_an_upstream_error() -> None:
+    check_upstream(_STREAM + b"HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\nabc")
+
+
+@pytest.mark.parametrize("text", [b"\xe3", b"\x01", b"\\q", b"\\u12"])
+@pytest.mark.xfail(strict=True, reason="answers.AnswerStream._plain_line: text must be checked, or decoded")
+def test_text_that_is_no_json_never_reaches_the_client_as_json(text: bytes) -> None:
+    check_events(_STREAM + _BEFORE + b"a" + _AFTER + _BEFORE + text + _AFTER + _END)
+
+
+@pytest.mark.parametrize("digits", [25, 400, 5000])
+@pytest.mark.parametrize("field", ["keep_alive", "top_logprobs", "context", "model"])
+def test_a_huge_integer_in_a_body_is_no_crash(field: str, digits: int) -> None:
+    number = b"9" * digits
+    check_json(b'{"model":"llama2","%b":%b}' % (field.encode(), b"[%b]" % number if field == "context" else number))
+
+
+@pytest.mark.parametrize("value", [b"9" * 25, b"9" * 400, b"-" + b"9" * 400, b"9" * 5000, b"1e300", b"1e999"])
+@pytest.mark.parametrize("option", ["top_k", "seed", "num_predict", "temperature", "top_p", "num_ctx"])
+def test_a_huge_option_is_refused_or_moved_into_vllms_range(option: str, value: bytes) -> None:
+    check_json(
+        b'{"model":"llama2","prompt":"x","options":{"%b":%b},"%b":%b}'
+        % (option.encode(), value, option.encode(), value)
+    )
+
+
+def test_bytes_that_are_not_utf8_in_a_format_are_no_crash() -> None:
+    check_json(b'{"model":"llama2","prompt":"x","format":"\x80"}')
