@@ -5,6 +5,7 @@ from __future__ import annotations
 import posixpath
 from dataclasses import dataclass
 from html import escape
+from urllib.parse import quote
 
 # Path -> methods in the order in which Ollama's Allow header has them -> action.
 _TABLE: dict[str, dict[str, str]] = {
@@ -123,7 +124,9 @@ def _clean(path: str) -> str:
     return cleaned + "/" if path.endswith("/") and cleaned != "/" else cleaned
 
 
-def _redirect(status: int, method: str, location: str) -> Fallback:
+def _redirect(status: int, method: str, path: str) -> Fallback:
+    # The path came unescaped: a line break in it would begin a header of the client's own making (found by fuzzing).
+    location = quote(path, safe="/:@!$&'()*+,;=~-._")
     headers = ((b"Location", location.encode()),)
     if method != "GET":
         return Fallback(status, b"", b"", headers)

@@ -347,7 +347,7 @@ class _Connection(asyncio.Protocol):
         except httptools.HttpParserCallbackError:
             _log.exception("the handler of an answer of %s failed", self._upstream.name)
             self._upstream.fail(call, Failure("internal error"))
-        except httptools.HttpParserError as error:
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             self._upstream.fail(call, Failure(f"{self._upstream.name} did not answer in HTTP: {error}"))
 
     def connection_lost(self, exc: Exception | None) -> None:
