@@ -282,4 +282,4 @@ async def _settled(adapter: AdapterProcess, wanted: int) -> int:
 
 
 def _last_line(text: str) -> str:
-    return text.strip().splitlines()[-1][:120].replace(":", "")
+    return text.strip().splitlines()[-1].partition(":")[0][:120]  # of a traceback: the exception's name

@@ -176,6 +176,7 @@ class Exchange:
             self.error = self.error or "client gone"
         if self.call is not None:
             self.call.abort()
+        self._let_go()
 
     def congested(self, is_congested: bool) -> None:
         """The client reads slower than the answer comes, or has caught up."""
@@ -201,6 +202,12 @@ class Exchange:
     def _end(self) -> None:
         self.is_over = True
         self._connection.answered(self)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Nobody waits for the garbage collector: receiver and call refer to this exchange, and hold the bodies."""
+        self.receiver = None
+        self.call = None
 
 
 class BufferedBody:

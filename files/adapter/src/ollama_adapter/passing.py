@@ -104,10 +104,12 @@ class Passing:
 
     def ended(self) -> None:
         """The answer is complete."""
+        self._call = None  # which refers to this object
         self._exchange.finish()
 
     def failed(self, failure: Failure) -> None:
         """Say so."""
+        self._call = None
         headers = [(b"Retry-After", b"5")] if failure.is_unreachable else []
         self._exchange.respond_error(503 if failure.is_unreachable else 502, failure.reason, headers)
 
