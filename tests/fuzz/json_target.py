@@ -6,14 +6,14 @@ import json
 import math
 from typing import Any
 
-from ollama_adapter.error_shapes import error_body
-from ollama_adapter.go_decode import Reading, from_base64
-from ollama_adapter.go_json import BadBody, decode, escape, quote
-from ollama_adapter.names import InvalidName, parse
-from ollama_adapter.options import BadOption
-from ollama_adapter.requests import BadFormat, Kind, TextRequest, read_text_request
-from ollama_adapter.times import DurationError, parse_duration
-from ollama_adapter.to_vllm import TextModel, to_vllm
+from ollama_adapter.go.decode import Reading, from_base64
+from ollama_adapter.go.json import BadBody, decode, escape, quote
+from ollama_adapter.http.error_shapes import error_body
+from ollama_adapter.ollama.names import InvalidName, parse
+from ollama_adapter.ollama.options import BadOption
+from ollama_adapter.ollama.requests import BadFormat, Kind, TextRequest, read_text_request
+from ollama_adapter.ollama.times import DurationError, parse_duration
+from ollama_adapter.vllm.to_vllm import TextModel, to_vllm
 from tests.fuzz.findings import Finding
 
 MODEL = TextModel("llm", 2048, frozenset({"completion", "tools", "vision", "thinking", "insert"}), True, {})

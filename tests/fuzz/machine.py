@@ -9,9 +9,9 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ollama_adapter.access_log import AccessLog
 from ollama_adapter.application import Application
-from ollama_adapter.server import ClientConnection, Clients
+from ollama_adapter.http.server import ClientConnection, Clients
+from ollama_adapter.service.access_log import AccessLog
 from ollama_adapter.settings import ServerSettings, Settings, VisionSettings, VllmSettings
 from tests.fuzz.findings import Finding
 from tests.fuzz.reading_back import Answer, check_body, read_answers

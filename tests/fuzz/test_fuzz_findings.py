@@ -6,8 +6,8 @@ import gc
 
 import pytest
 
-from ollama_adapter.exchange import Exchange
-from ollama_adapter.routes import Fallback, find
+from ollama_adapter.http.exchange import Exchange
+from ollama_adapter.ollama.routes import Fallback, find
 from tests.fuzz.json_target import check_json
 from tests.fuzz.targets import QUESTIONS, check_events, check_front, check_upstream
 

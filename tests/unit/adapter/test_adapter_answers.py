@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from ollama_adapter.answers import AnswerStream, BadUpstreamAnswer, Trimmer, WholeAnswer
-from ollama_adapter.frames import EngineMetrics, Usage, error_text
-from ollama_adapter.lines import LineWriter, Timings
-from ollama_adapter.requests import Kind, TextRequest
-from ollama_adapter.times import Stamps
+from ollama_adapter.ollama.lines import LineWriter, Timings
+from ollama_adapter.ollama.requests import Kind, TextRequest
+from ollama_adapter.ollama.times import Stamps
+from ollama_adapter.vllm.answers import AnswerStream, BadUpstreamAnswer, Trimmer, WholeAnswer
+from ollama_adapter.vllm.frames import EngineMetrics, Usage, error_text
 
 USAGE = {"choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": 3}}
 DURATIONS = ("total_duration", "load_duration", "prompt_eval_duration", "eval_duration")

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from ollama_adapter.catalogue import Catalogue, Residency
-from ollama_adapter.listing import merged
-from ollama_adapter.model_directory import DirectoryFacts
-from ollama_adapter.model_facts import ServedFacts
-from ollama_adapter.ready import ready_answer
+from ollama_adapter.models.catalogue import Catalogue, Residency
+from ollama_adapter.models.directory import DirectoryFacts
+from ollama_adapter.models.facts import ServedFacts
+from ollama_adapter.ollama.listing import merged
+from ollama_adapter.service.systemd import Notifier, handed_over_sockets
 from ollama_adapter.settings import Settings, VisionSettings, VllmSettings
-from ollama_adapter.systemd import Notifier, handed_over_sockets
+from ollama_adapter.vllm.ready import ready_answer
 
 KNOWN = {
     "repository": "meta-llama/Llama-2-7b-chat-hf", "context_length": 4096, "family": "llama", "parameter_size": "6.7B",

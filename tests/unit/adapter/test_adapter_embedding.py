@@ -9,14 +9,14 @@ from array import array
 
 import pytest
 
-from ollama_adapter.embedding import does_not_generate, tokens_to_keep
-from ollama_adapter.embedding_job import Inputs, batches, to_vllm_body
-from ollama_adapter.fetching import Fetched
-from ollama_adapter.go_json import BadBody
-from ollama_adapter.go_numbers import float32_list, float64_list
-from ollama_adapter.refusals import refusal
-from ollama_adapter.small_requests import read_fields
-from ollama_adapter.vectors import BadVector, check_finite, embedding, from_base64
+from ollama_adapter.go.json import BadBody
+from ollama_adapter.go.numbers import float32_list, float64_list
+from ollama_adapter.ollama.embedding import does_not_generate, tokens_to_keep
+from ollama_adapter.ollama.small_requests import read_fields
+from ollama_adapter.ollama.vectors import BadVector, check_finite, embedding, from_base64
+from ollama_adapter.upstream.fetching import Fetched
+from ollama_adapter.vllm.embedding_job import Inputs, batches, to_vllm_body
+from ollama_adapter.vllm.refusals import refusal
 from tests.contract.recorded import ollama
 
 RECORDED = {recorded.name: recorded.answer.body for recorded in ollama()}

@@ -7,11 +7,10 @@ from typing import Any
 
 import pytest
 
-from ollama_adapter.backend import Backend
-from ollama_adapter.fact_finder import NoAnswer, has_thought, knows_all, served_model, takes_tools, template_in
-from ollama_adapter.fetching import Fetched
-from ollama_adapter.model_directory import DirectoryFacts, family, fill_in, read_directory
-from ollama_adapter.model_facts import (
+from ollama_adapter.models.backend import Backend
+from ollama_adapter.models.directory import DirectoryFacts, family, fill_in, read_directory
+from ollama_adapter.models.fact_finder import NoAnswer, has_thought, knows_all, served_model, takes_tools, template_in
+from ollama_adapter.models.facts import (
     ModelFacts,
     ServedFacts,
     capabilities,
@@ -20,8 +19,9 @@ from ollama_adapter.model_facts import (
     may_think,
     parameter_count,
 )
+from ollama_adapter.ollama.showing import model_info, modelfile, parameter_lines, shown_parameters, shown_template
 from ollama_adapter.settings import VllmSettings
-from ollama_adapter.showing import model_info, modelfile, parameter_lines, shown_parameters, shown_template
+from ollama_adapter.upstream.fetching import Fetched
 
 CONFIG: dict[str, Any] = {
     "model_type": "qwen3", "hidden_size": 64, "num_attention_heads": 4, "num_key_value_heads": 2,

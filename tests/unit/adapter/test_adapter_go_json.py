@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from ollama_adapter.go_json import BadBody, decode, escape, quote, raw_members
+from ollama_adapter.go.json import BadBody, decode, escape, quote, raw_members
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from ollama_adapter.http_answer import refusal
-from ollama_adapter.http_body import ChunkedBody, LengthBody
-from ollama_adapter.http_head import Refusal, end_of_head, parse_head
+from ollama_adapter.http.answer import refusal
+from ollama_adapter.http.body import ChunkedBody, LengthBody
+from ollama_adapter.http.head import Refusal, end_of_head, parse_head
 
 HEAD = b"POST /api/chat?x=1 HTTP/1.1\r\nHost: a:1\r\nContent-Length: 5\r\nX-A:  b \r\n\r\n"
 CHUNKED = b"4\r\nWiki\r\n6;name=value\r\npedia \r\nC\r\nin \r\n\r\nchunk\r\n0\r\nTrailer: x\r\n\r\n"

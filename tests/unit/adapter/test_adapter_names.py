@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from ollama_adapter.names import InvalidName, parse
+from ollama_adapter.ollama.names import InvalidName, parse
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from ollama_adapter.options import BadOption, read_options, to_sampling_fields
+from ollama_adapter.ollama.options import BadOption, read_options, to_sampling_fields
 
 CONTEXT = 2048
 

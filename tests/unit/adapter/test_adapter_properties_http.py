@@ -11,8 +11,8 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from ollama_adapter.http_body import ChunkedBody, LengthBody
-from ollama_adapter.http_head import Refusal, end_of_head, parse_head
+from ollama_adapter.http.body import ChunkedBody, LengthBody
+from ollama_adapter.http.head import Refusal, end_of_head, parse_head
 from tests.fuzz.examples import cuts, every, pieces
 
 

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from ollama_adapter.go_json import BadBody, decode, quote, raw_members
-from ollama_adapter.names import InvalidName, parse
-from ollama_adapter.options import BadOption, read_options, to_sampling_fields, top_level_options
-from ollama_adapter.times import DurationError, Stamps, epoch_of, parse_duration
+from ollama_adapter.go.json import BadBody, decode, quote, raw_members
+from ollama_adapter.ollama.names import InvalidName, parse
+from ollama_adapter.ollama.options import BadOption, read_options, to_sampling_fields, top_level_options
+from ollama_adapter.ollama.times import DurationError, Stamps, epoch_of, parse_duration
 from tests.fuzz.examples import every
 from tests.fuzz.json_target import check_json, check_sampling, check_translation, same
 

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ollama_adapter.answers import AnswerStream, BadUpstreamAnswer, WholeAnswer
-from ollama_adapter.lines import LineWriter, Timings
-from ollama_adapter.requests import Kind, TextRequest
-from ollama_adapter.sse import SseDecoder
-from ollama_adapter.times import Stamps
+from ollama_adapter.ollama.lines import LineWriter, Timings
+from ollama_adapter.ollama.requests import Kind, TextRequest
+from ollama_adapter.ollama.times import Stamps
+from ollama_adapter.upstream.sse import SseDecoder
+from ollama_adapter.vllm.answers import AnswerStream, BadUpstreamAnswer, WholeAnswer
 from tests.fuzz.examples import cuts, every, pieces
 
 # Without lone surrogates, which no UTF-8 carries; with all that needs an escape in JSON, or gets one from Go.

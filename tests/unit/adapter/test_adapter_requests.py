@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from ollama_adapter.go_decode import Reading, from_base64
-from ollama_adapter.go_json import BadBody
-from ollama_adapter.options import BadOption
-from ollama_adapter.requests import BadFormat, Kind, TextRequest, model_of, read_text_request
+from ollama_adapter.go.decode import Reading, from_base64
+from ollama_adapter.go.json import BadBody
+from ollama_adapter.ollama.options import BadOption
+from ollama_adapter.ollama.requests import BadFormat, Kind, TextRequest, model_of, read_text_request
 
 STRICT = Reading(string_arguments=False, data_uri_images=False, content_parts=False)
 LENIENT = Reading(string_arguments=True, data_uri_images=True, content_parts=True)

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from ollama_adapter.guards import Origins, allows_host, is_loopback, is_same_origin
-from ollama_adapter.model_requests import unknown_model
-from ollama_adapter.passing import peek_model
-from ollama_adapter.routes import Fallback, Found, find
+from ollama_adapter.http.guards import Origins, allows_host, is_loopback, is_same_origin
+from ollama_adapter.models.requests import unknown_model
+from ollama_adapter.ollama.passing import peek_model
+from ollama_adapter.ollama.routes import Fallback, Found, find
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from ollama_adapter.sse import SseDecoder
+from ollama_adapter.upstream.sse import SseDecoder
 
 STREAM = (
     'data: {"a":1}\n\n: keep-alive\n\ndata: {"b":"caf\u00e9 \\n\\n"}\n\nevent: x\ndata: {"c":3}\n\n'

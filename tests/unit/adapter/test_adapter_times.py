@@ -5,7 +5,7 @@ from datetime import datetime
 
 import pytest
 
-from ollama_adapter.times import DurationError, Stamps, epoch_of, expiry, local_stamp, parse_duration
+from ollama_adapter.ollama.times import DurationError, Stamps, epoch_of, expiry, local_stamp, parse_duration
 
 
 @pytest.mark.parametrize(

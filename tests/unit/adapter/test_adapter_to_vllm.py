@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from ollama_adapter.requests import TextRequest
-from ollama_adapter.to_vllm import (
+from ollama_adapter.ollama.requests import TextRequest
+from ollama_adapter.vllm.to_vllm import (
     TextModel,
     VllmRequest,
     continuation,

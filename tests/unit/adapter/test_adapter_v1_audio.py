@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from ollama_adapter.go_json import BadBody
-from ollama_adapter.to_vllm import audio_format
-from ollama_adapter.v1_audio import Form, read_form
+from ollama_adapter.go.json import BadBody
+from ollama_adapter.v1.audio import Form, read_form
+from ollama_adapter.vllm.to_vllm import audio_format
 
 TYPE = 'multipart/form-data; charset=utf-8; boundary="b o"'
 

@@ -6,16 +6,16 @@ from typing import Any
 
 import pytest
 
-from ollama_adapter.answers import AnswerStream
-from ollama_adapter.frames import Usage
-from ollama_adapter.go_json import BadBody
-from ollama_adapter.lines import AnswerWriter, Ending, Timings, ToolCall
-from ollama_adapter.requests import TextRequest
-from ollama_adapter.times import Stamps
-from ollama_adapter.v1_chat import ChatWriter, read_chat
-from ollama_adapter.v1_completions import CompletionWriter, read_completion
-from ollama_adapter.v1_messages_answer import MessagesWriter
-from ollama_adapter.v1_responses_answer import ResponsesWriter
+from ollama_adapter.go.json import BadBody
+from ollama_adapter.ollama.lines import AnswerWriter, Ending, Timings, ToolCall
+from ollama_adapter.ollama.requests import TextRequest
+from ollama_adapter.ollama.times import Stamps
+from ollama_adapter.v1.chat import ChatWriter, read_chat
+from ollama_adapter.v1.completions import CompletionWriter, read_completion
+from ollama_adapter.v1.messages_answer import MessagesWriter
+from ollama_adapter.v1.responses_answer import ResponsesWriter
+from ollama_adapter.vllm.answers import AnswerStream
+from ollama_adapter.vllm.frames import Usage
 
 HI = {"role": "user", "content": "hi"}
 PNG = base64.b64encode(b"\x89PNG").decode()

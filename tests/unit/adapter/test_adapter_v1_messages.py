@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from ollama_adapter.frames import Usage
-from ollama_adapter.go_json import BadBody
-from ollama_adapter.lines import Ending, ToolCall
-from ollama_adapter.v1_messages import MessagesRequest, read_messages
-from ollama_adapter.v1_messages_answer import MessagesWriter
+from ollama_adapter.go.json import BadBody
+from ollama_adapter.ollama.lines import Ending, ToolCall
+from ollama_adapter.v1.messages import MessagesRequest, read_messages
+from ollama_adapter.v1.messages_answer import MessagesWriter
+from ollama_adapter.vllm.frames import Usage
 
 HI = {"role": "user", "content": "hi"}
 SOURCE = {"type": "base64", "media_type": "image/png", "data": base64.b64encode(b"\x89PNG").decode()}

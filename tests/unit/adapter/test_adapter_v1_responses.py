@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from ollama_adapter.frames import Usage
-from ollama_adapter.go_json import BadBody
-from ollama_adapter.lines import Ending, ToolCall
-from ollama_adapter.requests import TextRequest
-from ollama_adapter.v1_responses import read_responses
-from ollama_adapter.v1_responses_answer import ResponsesWriter
+from ollama_adapter.go.json import BadBody
+from ollama_adapter.ollama.lines import Ending, ToolCall
+from ollama_adapter.ollama.requests import TextRequest
+from ollama_adapter.v1.responses import read_responses
+from ollama_adapter.v1.responses_answer import ResponsesWriter
+from ollama_adapter.vllm.frames import Usage
 
 CALL = {"type": "function_call", "call_id": "c1", "name": "f", "arguments": '{"a":1}'}
 OUTPUT = {"type": "function_call_output", "call_id": "c1", "output": "sunny"}

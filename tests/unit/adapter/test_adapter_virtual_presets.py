@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from ollama_adapter.catalogue import Catalogue, OwnModel
-from ollama_adapter.creating import Refused, plan
-from ollama_adapter.presets import Preset, combined, digest_of, to_plain, with_preset
-from ollama_adapter.requests import TextRequest
+from ollama_adapter.models.catalogue import Catalogue, OwnModel
+from ollama_adapter.models.presets import Preset, combined, digest_of, to_plain, with_preset
+from ollama_adapter.ollama.creating import Refused, plan
+from ollama_adapter.ollama.requests import TextRequest
 from ollama_adapter.settings import Settings, VllmSettings
-from ollama_adapter.to_vllm import to_messages
+from ollama_adapter.vllm.to_vllm import to_messages
 
 SAYS = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]
 CHILD = Preset(system="Be brief.", parameters={"temperature": 0.5, "stop": ["a"]}, messages=SAYS)

@@ -16,13 +16,13 @@ from pathlib import Path
 import pytest
 
 import ollama_adapter
-from ollama_adapter.catalogue import Catalogue
-from ollama_adapter.names import parse
-from ollama_adapter.peers import Place
-from ollama_adapter.presets import Preset
+from ollama_adapter.models.catalogue import Catalogue
+from ollama_adapter.models.presets import Preset
+from ollama_adapter.models.virtual_models import VirtualModels, directory_of
+from ollama_adapter.models.virtual_store import MAX_FILE_BYTES, Record, StoreError, VirtualStore
+from ollama_adapter.ollama.names import parse
+from ollama_adapter.service.peers import Place
 from ollama_adapter.settings import Settings, VllmSettings
-from ollama_adapter.virtual_models import VirtualModels, directory_of
-from ollama_adapter.virtual_store import MAX_FILE_BYTES, Record, StoreError, VirtualStore
 
 TIMEOUT_S = 60.0
 
@@ -30,9 +30,9 @@ TIMEOUT_S = 60.0
 WRITER = """
 import os, sys
 from pathlib import Path
-from ollama_adapter.names import parse
-from ollama_adapter.presets import Preset
-from ollama_adapter.virtual_store import Record, VirtualStore
+from ollama_adapter.ollama.names import parse
+from ollama_adapter.models.presets import Preset
+from ollama_adapter.models.virtual_store import Record, VirtualStore
 
 directory, system, waits = Path(sys.argv[1]), sys.argv[2], sys.argv[3] == "waits"
 fsync = os.fsync
@@ -213,7 +213,7 @@ def test_a_file_of_a_later_version_is_left_out_and_left_where_it_is(
 
 
 def test_texts_are_limited_and_so_is_their_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ollama_adapter.virtual_store.MAX_MODELS", 1)
+    monkeypatch.setattr("ollama_adapter.models.virtual_store.MAX_MODELS", 1)
     for store in (VirtualStore(None), VirtualStore(tmp_path)):
         with pytest.raises(StoreError, match=f"{MAX_FILE_BYTES} are possible"):
             store.write(record(system="x" * MAX_FILE_BYTES))

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from . import __version__
-from .access_log import AccessLog
-from .running import run
+from .service.access_log import AccessLog
+from .service.running import run
 from .settings import Settings, SettingsError
 from .settings_reading import describe, load
 

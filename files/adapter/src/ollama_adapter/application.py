@@ -5,36 +5,37 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from . import cloud, error_shapes, routes
-from .access_log import AccessLog
-from .blobs import Blobs
-from .catalogue import Catalogue, Residency
-from .embedding import EmbeddingHandler
-from .exchange import BufferedBody, DiscardedBody, Exchange
-from .fact_finder import FactFinder
-from .generation import RETRY_AFTER
-from .go_json import BadBody, decode
-from .guards import Origins, allows_host, has_token, is_loopback, is_same_origin
-from .http_answer import JSON
-from .listing import Listing, to_json
-from .measuring import Measuring
-from .metrics import Metrics
-from .model_requests import Handler, ModelRequest, is_valid_name
-from .monitoring import Monitoring
-from .passing import Passing, peek_model
-from .peers import Peers, Place
-from .ready import check_all, ready_answer
-from .requests import model_of
+from .go.json import BadBody, decode
+from .http import error_shapes
+from .http.answer import JSON
+from .http.exchange import BufferedBody, DiscardedBody, Exchange
+from .http.guards import Origins, allows_host, has_token, is_loopback, is_same_origin
+from .models.catalogue import Catalogue, Residency
+from .models.fact_finder import FactFinder
+from .models.requests import Handler, ModelRequest, is_valid_name
+from .models.virtual_models import VirtualModels, directory_of
+from .models.virtual_store import VirtualStore
+from .ollama import cloud, routes
+from .ollama.blobs import Blobs
+from .ollama.embedding import EmbeddingHandler
+from .ollama.listing import Listing, to_json
+from .ollama.passing import Passing, peek_model
+from .ollama.requests import model_of
+from .ollama.small_requests import PullHandler
+from .ollama.text import TextHandler
+from .ollama.virtual_requests import VirtualModelHandler
+from .service.access_log import AccessLog
+from .service.measuring import Measuring
+from .service.metrics import Metrics
+from .service.monitoring import Monitoring
+from .service.peers import Peers, Place
 from .settings import Settings
-from .small_requests import PullHandler
-from .text import TextHandler
-from .upstream import Limits, Upstream
-from .v1 import V1Handler
-from .v1_audio import Transcriptions, read_form
-from .v1_models import ModelList
-from .virtual_models import VirtualModels, directory_of
-from .virtual_requests import VirtualModelHandler
-from .virtual_store import VirtualStore
+from .upstream.client import Limits, Upstream
+from .v1.audio import Transcriptions, read_form
+from .v1.handler import V1Handler
+from .v1.models import ModelList
+from .vllm.generation import RETRY_AFTER
+from .vllm.ready import check_all, ready_answer
 
 # Answered without a token: they tell nothing about anybody, and probes have none.
 _OPEN = frozenset(("root", "health", "ready"))

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from .names import InvalidName, parse
-from .options import BadOption, read_options
-from .times import DurationError, parse_duration
+from .ollama.names import InvalidName, parse
+from .ollama.options import BadOption, read_options
+from .ollama.times import DurationError, parse_duration
 
 CAPABILITIES = ("completion", "tools", "insert", "vision", "embedding", "thinking", "image", "audio")
 CONTEXT_MODES = ("text", "generated", "off")

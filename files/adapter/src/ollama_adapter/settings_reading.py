@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from .names import parse
+from .ollama.names import parse
 from .settings import ENVIRONMENT_PREFIX, SECTIONS, Settings, SettingsError, VllmSettings
 
 if sys.version_info >= (3, 11):

@@ -1,0 +1,101 @@
+"""Which browsers and which Host headers are let in (ollama-api 1.5 and 1.6). Pure decisions."""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+import re
+import socket
+from collections.abc import Iterable
+from functools import lru_cache
+from urllib.parse import urlsplit
+
+from .head import RequestHead
+
+_LOCAL_HOSTS = ("localhost", "127.0.0.1", "0.0.0.0")
+_DEFAULT_SCHEMES = ("app://", "file://", "tauri://", "vscode-webview://", "vscode-file://")
+_LOCAL_SUFFIXES = (".localhost", ".local", ".internal")
+
+_ALLOWED_HEADERS = (
+    "Authorization,Content-Type,User-Agent,Accept,X-Requested-With,Openai-Beta,"
+    "X-Stainless-Arch,X-Stainless-Async,X-Stainless-Custom-Poll-Interval,X-Stainless-Helper-Method,X-Stainless-Lang,"
+    "X-Stainless-Os,X-Stainless-Package-Version,X-Stainless-Poll-Helper,X-Stainless-Retry-Count,X-Stainless-Runtime,"
+    "X-Stainless-Runtime-Version,X-Stainless-Timeout"
+)
+
+
+class Origins:
+    """The browser origins that may call: Ollama's defaults, and those of the settings."""
+
+    def __init__(self, configured: Iterable[str]) -> None:
+        patterns = [origin.strip() for origin in configured if origin.strip()]
+        self._allows_all = "*" in patterns
+        self._patterns = [re.compile(".*".join(map(re.escape, pattern.split("*"))), re.I) for pattern in patterns]
+
+    def allows(self, origin: str) -> bool:
+        """Whether a page of this origin may call."""
+        if self._allows_all or origin.startswith(_DEFAULT_SCHEMES):
+            return True
+        if any(pattern.fullmatch(origin) for pattern in self._patterns):
+            return True
+        try:
+            parts = urlsplit(origin)
+            _ = parts.port
+        except ValueError:
+            return False
+        return parts.scheme in ("http", "https") and parts.hostname in _LOCAL_HOSTS and not parts.path
+
+    def answer_headers(self, origin: str) -> list[tuple[bytes, bytes]]:
+        """The headers of an answer to an allowed origin."""
+        if self._allows_all:
+            return [(b"Access-Control-Allow-Origin", b"*")]
+        return [(b"Access-Control-Allow-Origin", origin.encode("latin-1", "replace")), (b"Vary", b"Origin")]
+
+    def preflight_headers(self, origin: str) -> list[tuple[bytes, bytes]]:
+        """The headers of the answer to a preflight."""
+        vary = [] if self._allows_all else [
+            (b"Vary", b"Access-Control-Request-Headers"),
+            (b"Vary", b"Access-Control-Request-Method"),
+        ]  # fmt: skip
+        return [
+            *self.answer_headers(origin),
+            *vary,
+            (b"Access-Control-Allow-Headers", _ALLOWED_HEADERS.encode()),
+            (b"Access-Control-Allow-Methods", b"GET,POST,PUT,PATCH,DELETE,HEAD,OPTIONS"),
+            (b"Access-Control-Max-Age", b"43200"),
+        ]
+
+
+def has_token(head: RequestHead, token: bytes) -> bool:
+    """Whether a request carries the token. The comparison takes as long for a wrong one as for the right one."""
+    scheme, _, given = head.header(b"authorization").partition(" ")
+    return scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode("latin-1", "replace"), token)
+
+
+def is_same_origin(origin: str, host: str) -> bool:
+    """Whether the page came from this very server; then no rule of other origins applies."""
+    return origin.partition("://")[2] == host
+
+
+def is_loopback(address: str) -> bool:
+    """Whether an address to listen on can be reached from this machine only."""
+    if address == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False
+
+
+@lru_cache(maxsize=256)
+def allows_host(host: str) -> bool:
+    """Whether a server on loopback takes a request for this Host: the guard against DNS rebinding."""
+    name = host.rpartition("]")[0].lstrip("[") if host.startswith("[") else host.partition(":")[0]
+    name = name.lower()
+    if name in ("", "localhost", socket.gethostname().lower()) or name.endswith(_LOCAL_SUFFIXES):
+        return True
+    try:
+        address = ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return address.is_loopback or address.is_private or address.is_unspecified

@@ -1,0 +1,1 @@
+"""Ollama's side of the translation: routes, requests, answers, names and times of `/api/*`."""

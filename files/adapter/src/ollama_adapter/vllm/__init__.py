@@ -1,0 +1,1 @@
+"""vLLM's side of the translation: requests to it, its answers and its refusals."""

@@ -1,0 +1,206 @@
+"""A request for text as a request to vLLM: pure functions, no network."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from ..ollama.options import to_sampling_fields
+from ..ollama.requests import TextRequest
+
+CHAT_PATH = b"/v1/chat/completions"
+COMPLETIONS_PATH = b"/v1/completions"
+TOKENIZE_PATH = b"/tokenize"
+
+_MAGIC = ((b"\x89PNG", "image/png"), (b"\xff\xd8\xff", "image/jpeg"), (b"GIF8", "image/gif"), (b"BM", "image/bmp"))
+
+_encoder = msgspec.json.Encoder()
+
+
+@dataclass(frozen=True)
+class TextModel:
+    """What translation must know about the model that vLLM serves."""
+
+    served_model: str
+    max_model_len: int
+    capabilities: frozenset[str]
+    chat_template: bool
+    default_options: Mapping[str, Any]
+
+    def can(self, capability: str) -> bool:
+        """Whether the model has one of Ollama's capabilities: tools, thinking, vision, insert."""
+        return capability in self.capabilities
+
+
+@dataclass(frozen=True)
+class VllmRequest:
+    """A path and a body for vLLM."""
+
+    path: bytes
+    body: bytes
+
+
+def to_vllm(request: TextRequest, model: TextModel, *, token_ids: bool = False) -> VllmRequest:
+    """Translate a request whose options are checked.
+
+    Raw prompts, prompts with a suffix and models without a chat template go to `/v1/completions`, everything else to
+    `/v1/chat/completions`: Ollama renders a plain prompt through the chat template too (ollama-api 4.1).
+
+    :param token_ids: ask for the ids of prompt and answer, for `context`.
+    :raises BadFormat: see `TextRequest.response_format`.
+    """
+    fields = _shared_fields(request, model, token_ids)
+    if request.raw or request.suffix or not model.chat_template:
+        fields["prompt"] = request.prompt if request.raw or request.suffix else plain_prompt(request)
+        if request.suffix:
+            fields["suffix"] = request.suffix
+        return _completion(request, model, fields)
+    messages = to_messages(request, images=model.can("vision") or model.can("audio"))
+    fields["messages"] = messages
+    if messages and messages[-1]["role"] == "assistant" and request.kind == "chat":
+        fields["continue_final_message"] = True
+        fields["add_generation_prompt"] = False
+    if request.tools:
+        fields["tools"] = request.tools
+    if model.can("thinking"):
+        fields.update(_thinking_fields(request.think))
+    if request.logprobs:
+        fields["logprobs"] = True
+        fields["top_logprobs"] = request.top_logprobs
+    return VllmRequest(CHAT_PATH, _encoder.encode(fields))
+
+
+def continuation(request: TextRequest, model: TextModel, prompt_ids: list[int]) -> VllmRequest:
+    """The request that goes on after `context`: the prompt is given as token ids."""
+    fields = _shared_fields(request, model, token_ids=True)
+    fields["prompt"] = prompt_ids
+    return _completion(request, model, fields)
+
+
+def tokenize_prompt(request: TextRequest, model: TextModel) -> bytes:
+    """A body for `/tokenize` that renders the request's prompt as the chat endpoint would."""
+    if not model.chat_template:
+        return _encoder.encode({"model": model.served_model, "prompt": plain_prompt(request)})
+    return _encoder.encode({"model": model.served_model, "messages": to_messages(request, images=False)})
+
+
+def tokenize_text(model: TextModel, encoded_text: bytes, *, special: bool) -> bytes:
+    """A body for `/tokenize`. The text comes as the inside of a JSON string, which is how the stream collected it."""
+    flag = b"true" if special else b"false"
+    name = _encoder.encode(model.served_model)
+    return b'{"model":%b,"add_special_tokens":%b,"prompt":"%b"}' % (name, flag, encoded_text)
+
+
+def to_messages(request: TextRequest, *, images: bool) -> list[dict[str, Any]]:
+    """The messages of a request in OpenAI's shape."""
+    if request.kind == "chat":
+        return _chat_messages(request.messages, images=images)
+    user: dict[str, Any] = {"role": "user", "content": request.prompt, "images": request.images}
+    system = [{"role": "system", "content": request.system}] if request.system else []
+    return _chat_messages([*system, *request.messages, user], images=images)
+
+
+def plain_prompt(request: TextRequest) -> str:
+    """A prompt for a model without a chat template: the texts in order, an empty line between them."""
+    texts = [message["content"] for message in to_messages(request, images=False)]
+    return "\n\n".join(text for text in texts if text)
+
+
+def image_type(data: bytes) -> str:
+    """The media type of a picture, by its first bytes."""
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "image/webp"
+    return next((media_type for magic, media_type in _MAGIC if data.startswith(magic)), "image/jpeg")
+
+
+def audio_format(data: bytes) -> str:
+    """The format of a recording, by its first bytes; "" for what is none."""
+    if data[:4] == b"RIFF" and data[8:12] == b"WAVE":
+        return "wav"
+    return "mp3" if data[:3] == b"ID3" or data[:2] in (b"\xff\xfb", b"\xff\xf3", b"\xff\xf2") else ""
+
+
+def _shared_fields(request: TextRequest, model: TextModel, token_ids: bool) -> dict[str, Any]:
+    options = {**model.default_options, **request.options}
+    fields: dict[str, Any] = {"model": model.served_model, "stream": request.stream}
+    if request.stream:
+        fields["stream_options"] = {"include_usage": True}
+    fields.update(to_sampling_fields(options, model.max_model_len))
+    response_format = request.response_format()
+    if response_format is not None:
+        fields["response_format"] = response_format
+    if token_ids:
+        fields["return_token_ids"] = True
+    fields.update(request.more)
+    return fields
+
+
+def _completion(request: TextRequest, model: TextModel, fields: dict[str, Any]) -> VllmRequest:
+    # Without max_tokens this endpoint stops after 16; vLLM lowers a value that is too large for the prompt.
+    fields.setdefault("max_tokens", model.max_model_len)
+    if request.logprobs:
+        fields["logprobs"] = request.top_logprobs
+    return VllmRequest(COMPLETIONS_PATH, _encoder.encode(fields))
+
+
+def _thinking_fields(think: bool | str | None) -> dict[str, Any]:
+    # A thinking model thinks unless told otherwise (ollama-api 3.5). Families disagree about the template's variable.
+    wanted = think is not False
+    fields: dict[str, Any] = {"chat_template_kwargs": {"enable_thinking": wanted, "thinking": wanted}}
+    if isinstance(think, str):
+        fields["reasoning_effort"] = think
+    return fields
+
+
+def _chat_messages(messages: Iterable[dict[str, Any]], *, images: bool) -> list[dict[str, Any]]:
+    result: list[dict[str, Any]] = []
+    unanswered: list[tuple[str, str]] = []  # (id, name) of calls whose result has not come
+    count = 0
+    for message in messages:
+        out: dict[str, Any] = {"role": message.get("role", ""), "content": message.get("content", "")}
+        if images and message.get("images"):
+            out["content"] = _content_parts(out["content"], message["images"])
+        if message.get("thinking"):
+            out["reasoning"] = message["thinking"]
+        calls = []
+        for call in message.get("tool_calls", ()):
+            identifier = call.get("id") or f"call_{count}"
+            count += 1
+            function = call["function"]
+            name = function.get("name", "")
+            arguments = _encoder.encode(function.get("arguments", {})).decode()
+            calls.append({"id": identifier, "type": "function", "function": {"name": name, "arguments": arguments}})
+            unanswered.append((identifier, name))
+        if calls:
+            out["tool_calls"] = calls
+        if out["role"] == "tool":
+            out["tool_call_id"] = message.get("tool_call_id") or _answered(unanswered, message.get("tool_name", ""))
+            if message.get("tool_name"):
+                out["name"] = message["tool_name"]
+        result.append(out)
+    return result
+
+
+def _answered(unanswered: list[tuple[str, str]], name: str) -> str:
+    """The id of the call that a result belongs to: the oldest of that name, else the oldest. Few clients send ids."""
+    for position, (identifier, called) in enumerate(unanswered):
+        if not name or called == name:
+            del unanswered[position]
+            return identifier
+    return unanswered.pop(0)[0] if unanswered else "call_0"
+
+
+def _content_parts(text: str, images: Iterable[bytes]) -> list[dict[str, Any]]:
+    parts: list[dict[str, Any]] = [{"type": "text", "text": text}] if text else []
+    for image in images:
+        if audio := audio_format(image):  # Ollama has no field of its own for it (ollama-api 3.7)
+            data = base64.b64encode(image).decode()
+            parts.append({"type": "input_audio", "input_audio": {"data": data, "format": audio}})
+            continue
+        url = f"data:{image_type(image)};base64,{base64.b64encode(image).decode()}"
+        parts.append({"type": "image_url", "image_url": {"url": url}})
+    return parts
