@@ -48,7 +48,8 @@ def ensure_environment(report: Report) -> Path:
     if stamp.is_file():
         return python
     report(f"making {venv} from bench/requirements.lock (some minutes)")
-    options = ["--quiet", "--disable-pip-version-check", "--require-hashes"]
+    # The lock is complete. Old releases of pip take an extra that a package asks for (`pydantic[email]`) for something unpinned.
+    options = ["--quiet", "--disable-pip-version-check", "--require-hashes", "--no-deps"]
     for command in (
         [sys.executable, "-m", "venv", "--clear", str(venv)],
         [str(python), "-m", "pip", "install", *options, "-r", str(LOCK)],
