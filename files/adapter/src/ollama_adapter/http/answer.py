@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from functools import lru_cache
 from http import HTTPStatus
 
 from .head import Refusal
@@ -21,7 +22,8 @@ _date_second = -1
 _date = b""
 
 
-def status_line(status: int, *, http10: bool) -> bytes:
+@lru_cache
+def _status_line(status: int, http10: bool) -> bytes:
     """`HTTP/1.1 200 OK`, line end included."""
     return b"HTTP/1.%d %d %b\r\n" % (0 if http10 else 1, status, _REASONS.get(status, "Status").encode())
 
@@ -46,17 +48,13 @@ def head(
     close: bool,
 ) -> bytes:
     """A complete head. `framing` is a header line with its line end, or nothing."""
-    lines = [status_line(status, http10=http10)]
     if close:  # a Connection: keep-alive, which Ollama writes on some streams, would contradict it
         extra = [header for header in extra if header[0] != b"Connection"]
     if content_type:
         extra = sorted([*extra, (b"Content-Type", content_type)])
-    lines += [b"%b: %b\r\n" % header for header in extra]
-    lines += (b"Date: ", date(), b"\r\n", framing)
-    if close and not http10:
-        lines.append(b"Connection: close\r\n")
-    lines.append(b"\r\n")
-    return b"".join(lines)
+    lines = b"".join([b"%b: %b\r\n" % header for header in extra])
+    closing = b"Connection: close\r\n" if close and not http10 else b""
+    return b"%b%bDate: %b\r\n%b%b\r\n" % (_status_line(status, http10), lines, date(), framing, closing)
 
 
 def refusal(error: Refusal) -> bytes:

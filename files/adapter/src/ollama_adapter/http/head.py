@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import unquote_to_bytes
 
 _END = re.compile(rb"\n\r?\n")
@@ -20,6 +21,9 @@ _HOST = re.compile(rb"[A-Za-z0-9\-._~!$&'()*+,;=:%\[\]]*")
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _MEANINGFUL = frozenset((b"host", b"connection", b"content-length", b"transfer-encoding", b"expect"))
 _MAX_HEADERS = 128
+# Clients repeat themselves: what was read from a line is kept, for short lines and a bounded number of them.
+_REMEMBERED_LINES = 1024
+_REMEMBERED_BYTES = 128
 _MAX_CONTENT_LENGTH_DIGITS = 18
 
 
@@ -34,7 +38,7 @@ class Refusal(Exception):
         self.status = status
 
 
-@dataclass
+@dataclass(slots=True)
 class RequestHead:
     """A request without its body."""
 
@@ -55,7 +59,10 @@ class RequestHead:
 
     def header(self, name: bytes) -> str:
         """The value of a header, the first if there are several, "" if there is none."""
-        return next((value.decode("latin-1") for key, value in self.headers if key == name), "")
+        for key, value in self.headers:
+            if key == name:
+                return value.decode("latin-1")
+        return ""
 
 
 def end_of_head(data: bytes | bytearray, start: int = 0) -> int:
@@ -70,8 +77,9 @@ def parse_head(head: bytes) -> RequestHead:
     :raises Refusal: anything that is not a request this server understands in exactly one way.
     """
     request_line, *lines = head.replace(b"\r\n", b"\n").rstrip(b"\n").split(b"\n")
-    method, target, is_http10 = _request_line(request_line)
-    headers = [header_of(line) for line in lines]
+    is_short = len(request_line) <= _REMEMBERED_BYTES
+    method, target, path, is_http10 = (_short_request_line if is_short else _request_line)(request_line)
+    headers = [_short_header(line) if len(line) <= _REMEMBERED_BYTES else header_of(line) for line in lines]
     if len(headers) > _MAX_HEADERS:
         raise Refusal("431 Request Header Fields Too Large")
     found: dict[bytes, list[bytes]] = {}
@@ -85,9 +93,9 @@ def parse_head(head: bytes) -> RequestHead:
         options = b",".join(found[b"connection"]).lower().split(b",")
         closes = is_http10 or b"close" in [option.strip() for option in options]
     return RequestHead(
-        method=method.decode(),
+        method=method,
         target=target,
-        path=_path(target),
+        path=path,
         is_http10=is_http10,
         headers=headers,
         content_length=content_length,
@@ -112,7 +120,10 @@ def header_of(line: bytes) -> tuple[bytes, bytes]:
     raise Refusal(f"400 Bad Request: invalid header {'value' if _TOKEN.fullmatch(name) else 'name'}")
 
 
-def _request_line(line: bytes) -> tuple[bytes, bytes, bool]:
+_short_header = lru_cache(_REMEMBERED_LINES)(header_of)
+
+
+def _request_line(line: bytes) -> tuple[str, bytes, str, bool]:
     parts = line.split(b" ")
     if len(parts) != 3 or not _TOKEN.fullmatch(parts[0]) or not _TARGET.fullmatch(parts[1]):
         raise Refusal("400 Bad Request")
@@ -121,7 +132,10 @@ def _request_line(line: bytes) -> tuple[bytes, bytes, bool]:
         raise Refusal("400 Bad Request: malformed HTTP version")
     if version.group(1) != b"1":
         raise Refusal("505 HTTP Version Not Supported: unsupported protocol version")
-    return parts[0], parts[1], version.group(2) == b"0"
+    return parts[0].decode(), parts[1], _path(parts[1]), version.group(2) == b"0"
+
+
+_short_request_line = lru_cache(_REMEMBERED_LINES)(_request_line)
 
 
 def _check_host(hosts: list[bytes], is_http10: bool) -> None:

@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import NamedTuple, Protocol, cast
 from urllib.parse import urlsplit
 
 import httptools
@@ -49,8 +49,7 @@ class Sink(Protocol):
         """The upstream takes more of a streamed request body, or asks for a pause."""
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(NamedTuple):
     """How long to wait, in seconds: for the head of the answer, and between its bytes."""
 
     first_byte_s: float
