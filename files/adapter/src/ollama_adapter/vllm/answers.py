@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 
 import msgspec
 
-from ..go.json import NEEDS_ESCAPE, quote
+from ..go.json import quote
 from ..ollama.lines import AnswerWriter, Ending, Timings, ToolCall, logprobs_json
 from ..ollama.requests import TextRequest
 from ..ollama.times import Stamps
@@ -26,6 +27,12 @@ _COMPLETIONS_BEFORE = b'"text":"'
 _COMPLETIONS_AFTER = b'","logprobs":null,"finish_reason":null,"stop_reason":null,"prompt_token_ids":null,"token_ids":'
 _AFTER_TOKEN_IDS = b"}]}"
 _UNKNOWN = b"\x00"
+
+# Text with one of these is looked at before it is copied: what Go escapes and pydantic does not, control characters,
+# which JSON has not, and backslashes. One class, so that plain text costs one scan.
+_NOT_PLAIN = re.compile(rb"[\x00-\x1f<>&\xe2\\]")
+# Text with one of these is decoded. After a backslash only the short escapes are known to be JSON.
+_NEVER_COPIED = re.compile(rb'[\x00-\x1f<>&\xe2]|\\(?!["\\/bfnrt])')
 
 
 class BadUpstreamAnswer(ValueError):
@@ -152,7 +159,9 @@ class AnswerStream:
             return None
         text = payload[start:end]
         ids = payload[end + len(self._suffix) : -3]
-        if payload[-3:] != _AFTER_TOKEN_IDS or NEEDS_ESCAPE.search(text) is not None:
+        if payload[-3:] != _AFTER_TOKEN_IDS or not (text.isascii() or _is_utf8(text)):
+            return None
+        if _NOT_PLAIN.search(text) is not None and _NEVER_COPIED.search(text) is not None:
             return None
         if self._collect:
             if not ids.startswith(b"["):
@@ -293,6 +302,14 @@ def _id_list(choice: Choice) -> bytes:
     if choice.finish_reason in ("stop", "tool_calls") and choice.stop_reason is None:
         ids = ids[:-1]
     return ",".join(map(str, ids)).encode()
+
+
+def _is_utf8(text: bytes) -> bool:
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _no_stamp() -> bytes:
