@@ -110,13 +110,17 @@ def test_with_a_token_only_clients_that_have_it_are_answered(
     for wrong in ("Bearer open sesam", "Basic open sesame", "open sesame", "Bearer", "Bearer \xe9"):
         headers = {b"Authorization": wrong.encode("latin-1")}
         assert httpx.get(url(adapter, "/api/tags"), headers=headers).status_code == 401
+    assert httpx.get(url(adapter, "/api/tags"), headers={"x-api-key": "open sesam"}).status_code == 401
     right = {"Authorization": "bearer open sesame"}
+    anthropic = {"x-api-key": "open sesame"}
+    assert httpx.get(url(adapter, "/api/tags"), headers=anthropic).status_code == 200
     assert httpx.get(url(adapter, "/api/tags"), headers=right).status_code == 200
     for path in ("/", "/health", "/ready"):
         assert httpx.get(url(adapter, path)).status_code == 200
-    passed = httpx.post(url(adapter, "/api/generate"), json={"model": "llava", "prompt": "hi"}, headers=right)
-    assert passed.status_code == 200
-    assert all("authorization" not in request.headers for request in vision.received)
+    for token in (right, anthropic):
+        passed = httpx.post(url(adapter, "/api/generate"), json={"model": "llava", "prompt": "hi"}, headers=token)
+        assert passed.status_code == 200
+    assert all(not {"authorization", "x-api-key"} & request.headers.keys() for request in vision.received)
 
 
 def test_requests_beyond_the_limit_are_told_that_the_queue_is_full(vllm: VllmStandIn, start_adapter: Start) -> None:

@@ -101,7 +101,9 @@ class ServerSettings:
     ollama_version: str = setting("0.32.15", "what /api/version says; clients compare it", _filled)
     processes: int = setting(1, "processes that share the port, for more than one core", _between(1, 128))
     token_file: str = setting(
-        "", "file with a token that clients must send as `Authorization: Bearer`, for instance a systemd credential"
+        "",
+        "file with a token that clients must send as `Authorization: Bearer` or `x-api-key`, "
+        "for instance a systemd credential",
     )
     state_directory: str = setting(
         "", "where virtual models (/api/create, /api/copy) are kept; empty: they are gone when the adapter ends"

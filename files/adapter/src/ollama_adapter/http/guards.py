@@ -67,9 +67,16 @@ class Origins:
 
 
 def has_token(head: RequestHead, token: bytes) -> bool:
-    """Whether a request carries the token. The comparison takes as long for a wrong one as for the right one."""
+    """Whether a request carries the token: as `Authorization: Bearer`, or as `x-api-key`, where Anthropic's clients put
+    it. The comparison takes as long for a wrong one as for the right one."""
     scheme, _, given = head.header(b"authorization").partition(" ")
-    return scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode("latin-1", "replace"), token)
+    bearer = given if scheme.lower() == "bearer" else ""
+    return any(
+        [
+            hmac.compare_digest(text.strip().encode("latin-1", "replace"), token)
+            for text in (bearer, head.header(b"x-api-key"))
+        ]
+    )
 
 
 def is_same_origin(origin: str, host: str) -> bool:

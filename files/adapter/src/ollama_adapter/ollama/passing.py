@@ -43,7 +43,7 @@ class Passing:
         self._is_chunked = False
         exchange.backend = "vision"
         # A token that opens the adapter is nobody else's business.
-        self._dropped = _OWN_HEADERS | {b"authorization"} if withholds_token else _OWN_HEADERS
+        self._dropped = _OWN_HEADERS | {b"authorization", b"x-api-key"} if withholds_token else _OWN_HEADERS
 
     def send_whole(self, body: bytes) -> None:
         """Pass on a request whose body has come."""
