@@ -210,9 +210,21 @@ def test_the_engines_timings_reach_the_client(adapter: AdapterProcess, vllm: Vll
         assert (last["prompt_eval_duration"], last["eval_duration"]) == (12_000_000, 34_000_000)
 
 
-def test_too_many_stop_strings_are_refused_by_vllm_in_its_words(adapter: AdapterProcess) -> None:
-    answer = post(adapter.port, "/api/generate", {**ASK, "options": {"stop": list("abcde")}})
-    assert (answer.status_line[9:12], "at most 4 items" in answer.body) == ("400", True)
+@pytest.mark.parametrize("is_streamed", [True, False])
+def test_stop_strings_beyond_those_that_vllm_takes_end_the_answer_too(
+    start_adapter: Start, vllm: VllmStandIn, is_streamed: bool
+) -> None:
+    adapter = start_adapter()
+    stops = ["never", "one", "of", "these", " fox"]
+    for sent in ([5, 4], [4]):  # refused once, then known
+        vllm.received.clear()
+        body = {**ASK, "stream": is_streamed, "options": {"temperature": 0, "stop": stops}}
+        found = lines(post(adapter.port, "/api/generate", body).body)
+        assert "".join(line["response"] for line in found) == " The quick brown"
+        assert (found[-1]["done"], found[-1]["done_reason"]) == (True, "stop")
+        assert all(found[-1][name] > 0 for name in ("total_duration", "prompt_eval_count", "eval_count"))
+        asked = [request.json for request in vllm.received if request.path == "/v1/chat/completions"]
+        assert [len(request["stop"]) for request in asked] == sent
 
 
 def test_a_key_for_vllm_is_sent_and_never_logged(start_adapter: Start, vllm: VllmStandIn, tmp_path: Any) -> None:

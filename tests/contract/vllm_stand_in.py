@@ -365,7 +365,12 @@ class Generated:
     def _check(self) -> None:
         body = self.body
         if len(body.get("stop", ())) > 4:
-            raise RequestError("List should have at most 4 items after validation", "Bad Request", "body.stop")
+            raise RequestError(
+                "1 validation error:\n  {'type': 'too_long', 'loc': 'body.stop', 'msg': 'List should have at most 4 items "
+                f"after validation, not {len(body['stop'])}'}}",
+                "Bad Request",
+                "body.stop",
+            )
         if not 0 <= body.get("temperature", 1) <= 2:
             raise RequestError("temperature must be in [0, 2]", parameter="temperature")
         limit = body.get("max_tokens", 16)

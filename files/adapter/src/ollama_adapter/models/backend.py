@@ -48,6 +48,10 @@ class Backend:
         """Whether the model has one of Ollama's capabilities; while none is known, whether it might."""
         return self.model.can(capability)
 
+    def takes_stops(self, most: int) -> None:
+        """vLLM has said how many stop strings it takes."""
+        self.model = replace(self.model, most_stops=most)
+
     def learn(self, directory: DirectoryFacts | None, served: ServedFacts) -> None:
         """Take over what was found out. Settings still win."""
         facts: ModelFacts = combined(self.settings, directory, served)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -13,6 +13,7 @@ from ..ollama.lines import AnswerWriter, Ending, Timings, ToolCall, logprobs_jso
 from ..ollama.requests import TextRequest
 from ..ollama.times import Stamps
 from .frames import Choice, EngineMetrics, Logprobs, Message, ToolCallPart, Usage, decode_frame, error_message
+from .stops import StopFinder
 
 DONE = b"[DONE]"
 
@@ -117,6 +118,7 @@ class AnswerStream:
         self._prefix = _UNKNOWN
         self._suffix = _UNKNOWN
         self._finish_reason = ""
+        self._stops: StopFinder | None = None
         self._usage = Usage()
         self._engine: EngineMetrics | None = None
         self.prompt_ids: list[int] = []
@@ -124,7 +126,12 @@ class AnswerStream:
         self.answer_ids: list[bytes] = []
         self.chunks = 0
         self.is_done = False
+        self.is_stopped = False  # at a stop string of `look_for`: vLLM goes on, and has to be told
         self.error = ""
+
+    def look_for(self, stops: Sequence[str]) -> None:
+        """End the answer at one of these, which vLLM does not look for; before anything is fed."""
+        self._stops = StopFinder(stops)
 
     @property
     def usage(self) -> Usage:
@@ -192,7 +199,7 @@ class AnswerStream:
             return b""
         choice = frame.choices[0]
         line = self._choice_lines(choice)
-        if line and self._prefix is _UNKNOWN:
+        if line and self._prefix is _UNKNOWN and self._stops is None:
             self._learn(payload, choice)
         return line
 
@@ -208,15 +215,29 @@ class AnswerStream:
         text = self._trimmer.text(message.content or "")
         if message.tool_calls:
             self._tool_calls.add(message.tool_calls)
+        if self._stops is not None:
+            text = self._stops.feed(text)
+            if choice.finish_reason or message.tool_calls:
+                text += self._stops.rest()
         if self._collect and message.content:
-            self.escaped_text.append(quote(message.content)[1:-1])
+            self.escaped_text.append(quote(message.content if self._stops is None else text)[1:-1])
         if not (thinking or text or choice.logprobs):
-            self._mark_first(bool(message.tool_calls))
+            self._mark_first(bool(message.tool_calls) or bool(message.content))
+            self._end_at_stop()
             return b""
         self._mark_first(True)
         self.chunks += 1
+        self._end_at_stop()
         logprobs = logprobs_json(choice.logprobs, self._alternatives)
         return self._writer.line(self._now(), text, thinking=thinking, logprobs=logprobs)
+
+    def _end_at_stop(self) -> None:
+        if self._stops is not None and self._stops.is_found:
+            self._finish_reason = "stop"
+            self.is_done = self.is_stopped = True
+            if not self._usage.completion_tokens:  # this vLLM does not count all along
+                self._usage.completion_tokens = max(self.chunks, 1)
+            self._timings.ended = time.monotonic_ns()
 
     def _mark_first(self, has_output: bool) -> None:
         if has_output and not self._timings.first_token:

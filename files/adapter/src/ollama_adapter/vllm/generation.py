@@ -15,7 +15,9 @@ from ..upstream.client import Failure, Limits
 from ..upstream.fetching import Fetched, fetch
 from ..upstream.sse import SseDecoder
 from .answers import STOPPED_BY_VLLM, AnswerStream, BadUpstreamAnswer, WholeAnswer
+from .collecting import CollectingWriter
 from .frames import Usage, error_text
+from .stops import most_stops
 from .to_vllm import TOKENIZE_PATH, VllmRequest, continuation, to_vllm, tokenize_prompt, tokenize_text
 
 BUSY = "server busy, please try again.  maximum pending requests exceeded"
@@ -52,6 +54,9 @@ class Generation:
         self._writer = writer or LineWriter(request.kind, request.model)
         self._timings = Timings(exchange.received_ns)
         self._wants_context = self._writer.keeps_context and not request.raw and backend.settings.context != "off"
+        self._again: Callable[[], VllmRequest] | None = None  # makes the request anew, once
+        self._is_streamed = request.stream
+        self._is_streaming = False
         self._status = 0
         self._pieces: list[bytes] = []
         self._size = 0
@@ -69,13 +74,24 @@ class Generation:
             self._request.response_format()  # a bad one is refused before anything is sent
             self._tokenize(tokenize_prompt(self._request, self._backend.model), self._continue)
         else:
-            self._send(to_vllm(self._request, self._backend.model, token_ids=self._wants_context))
+            self._send_first(lambda: to_vllm(self._request, self._backend.model, token_ids=self._wants_context))
+
+    def _send_first(self, make: Callable[[], VllmRequest]) -> None:
+        self._again = make
+        self._send(make())
 
     def _send(self, request: VllmRequest) -> None:
         settings = self._backend.settings
         limits = Limits(settings.first_byte_timeout_s, settings.chunk_timeout_s)
         if not self._request.stream:
             limits = Limits(settings.answer_timeout_s, settings.answer_timeout_s)
+        if request.stops:
+            self._is_streamed = True
+            writer = self._writer if self._request.stream else CollectingWriter(self._writer)
+            self._stream = AnswerStream(
+                self._request, writer, self._backend.stamps, self._timings, collect=self._wants_context
+            )
+            self._stream.look_for(request.stops)
         self._timings.dispatched = time.monotonic_ns()
         headers = b"Content-Type: application/json\r\nX-Request-Id: %b\r\n" % self._exchange.request_id.encode()
         upstream = self._backend.upstream
@@ -86,12 +102,13 @@ class Generation:
     def started(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         """The head: from here on it is known whether this is an answer or an error."""
         self._status = status
-        if status == 200 and self._request.stream:
+        self._is_streaming = status == 200 and self._is_streamed
+        if self._is_streaming and self._request.stream:
             self._exchange.start(200, self._writer.stream_type)
 
     def piece(self, data: bytes) -> None:
         """More of the answer. This is the hot path: one call per token when tokens come one at a time."""
-        if not self._exchange.is_started:
+        if not self._is_streaming:
             self._size += len(data)
             self._pieces.append(data)
             if self._size > _MAX_ANSWER_BYTES:
@@ -111,13 +128,16 @@ class Generation:
         self._exchange.send_lines(separate_events(lines) if self._writer.splits_events else lines)
         if stream.error:
             self._give_up(stream.error)
+        elif stream.is_stopped and self._exchange.call is not None:  # None where the client has gone
+            self._exchange.call.abort()
+            self.ended()
 
     def ended(self) -> None:
         """vLLM has sent everything."""
         body = b"".join(self._pieces)
         if self._status != 200:
             self._refused(body)
-        elif not self._request.stream:
+        elif not self._is_streamed:
             self._whole(body)
         elif not self._stream.is_done:
             self._give_up(STOPPED_BY_VLLM)
@@ -143,6 +163,9 @@ class Generation:
         self._count(self._stream.usage)
         self._done()
         last = self._stream.last_line(context)
+        if not self._request.stream:
+            self._exchange.respond(200, last, self._writer.whole_type)
+            return
         if self._writer.splits_events:
             *lines, last = separate_events([last])
             self._exchange.send_lines(lines)
@@ -165,7 +188,13 @@ class Generation:
     def _refused(self, body: bytes) -> None:
         """vLLM answered with an error: its message is kept, its status where it says something about the request."""
         message = error_text(body) or body[:1000].decode("utf-8", "replace").strip() or f"status {self._status}"
-        if self._status == 503:
+        most = most_stops(message)
+        if most is not None and self._again is not None:
+            self._backend.takes_stops(most)
+            again, self._again = self._again, None
+            self._pieces, self._size = [], 0
+            self._send(again())
+        elif self._status == 503:
             self._exchange.respond_error(503, BUSY, [RETRY_AFTER])
         elif self._status == 500 and any(text in message for text in GOING_DOWN):
             self._exchange.respond_error(503, f"vLLM is going down and will be started again: {message}", [RETRY_AFTER])
@@ -250,7 +279,8 @@ class Generation:
         def send(front: list[int] | None) -> None:
             front = front or []
             rest = ids[len(front) :] if ids[: len(front)] == front else ids
-            self._send(continuation(self._request, self._backend.model, [*front, *self._request.context, *rest]))
+            whole = [*front, *self._request.context, *rest]
+            self._send_first(lambda: continuation(self._request, self._backend.model, whole))
 
         self._ask_first_tokens(send)
 

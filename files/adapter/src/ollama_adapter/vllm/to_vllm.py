@@ -30,6 +30,7 @@ class TextModel:
     capabilities: frozenset[str]
     chat_template: bool
     default_options: Mapping[str, Any]
+    most_stops: int | None = None  # how many stop strings its vLLM takes; None: it has not refused any
 
     def can(self, capability: str) -> bool:
         """Whether the model has one of Ollama's capabilities: tools, thinking, vision, insert."""
@@ -42,6 +43,7 @@ class VllmRequest:
 
     path: bytes
     body: bytes
+    stops: tuple[str, ...] = ()  # those that vLLM does not take; the answer is streamed then
 
 
 def to_vllm(request: TextRequest, model: TextModel, *, token_ids: bool = False) -> VllmRequest:
@@ -71,7 +73,8 @@ def to_vllm(request: TextRequest, model: TextModel, *, token_ids: bool = False) 
     if request.logprobs:
         fields["logprobs"] = True
         fields["top_logprobs"] = request.top_logprobs
-    return VllmRequest(CHAT_PATH, _encoder.encode(fields))
+    left = _cut_stops(fields, model.most_stops)
+    return VllmRequest(CHAT_PATH, _encoder.encode(fields), left)
 
 
 def continuation(request: TextRequest, model: TextModel, prompt_ids: list[int]) -> VllmRequest:
@@ -144,7 +147,20 @@ def _completion(request: TextRequest, model: TextModel, fields: dict[str, Any]) 
     fields.setdefault("max_tokens", model.max_model_len)
     if request.logprobs:
         fields["logprobs"] = request.top_logprobs
-    return VllmRequest(COMPLETIONS_PATH, _encoder.encode(fields))
+    left = _cut_stops(fields, model.most_stops)
+    return VllmRequest(COMPLETIONS_PATH, _encoder.encode(fields), left)
+
+
+def _cut_stops(fields: dict[str, Any], most: int | None) -> tuple[str, ...]:
+    """Take the stop strings that vLLM would refuse out of a request, and have it streamed with token counts all along:
+    the answer may be ended before vLLM ends it."""
+    stops = fields.get("stop", [])
+    if most is None or len(stops) <= most:
+        return ()
+    fields["stop"] = stops[:most]
+    fields["stream"] = True
+    fields["stream_options"] = {"include_usage": True, "continuous_usage_stats": True}
+    return tuple(stops[most:])
 
 
 def _thinking_fields(think: bool | str | None) -> dict[str, Any]:
