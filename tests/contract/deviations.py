@@ -4,16 +4,8 @@ from __future__ import annotations
 
 # What a name begins with -> why its exchanges are not compared yet: they need what the adapter's next stage brings.
 LATER = {
-    "gen_suffix_ok": "fill-in-the-middle",
-    "show_fim": "fill-in-the-middle",
     "chat_raw_notmpl": "templates in Go's notation",
     "create_bad_template": "templates in Go's notation",
-    "gen_long_prompt": "truncation of prompts",
-    "gen_truncate_false": "truncation of prompts",
-    "chat_truncate_long": "truncation of prompts",
-    "gen_debug_render": "rendering without generation",
-    "gen_think_on": "context of an answer with thinking is made of the generated token ids",
-    "gen_think_unset": "context of an answer with thinking is made of the generated token ids",
 }
 
 # Name -> why it will stay different.
@@ -32,6 +24,7 @@ FOR_GOOD = {
     "ps_keepalive_30": "size, digest and format of the weights that vLLM serves",
     "show": "modelfile, template and tensors of a GGUF file",
     "show_embed": "modelfile, template and tensors of a GGUF file",
+    "show_fim": "modelfile, template and tensors of a GGUF file",
     "show_think": "modelfile, template and tensors of a GGUF file",
     "show_name_key": "modelfile, template and tensors of a GGUF file",
     "show_system_override": "modelfile, template and tensors of a GGUF file",

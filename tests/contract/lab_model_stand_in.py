@@ -56,6 +56,12 @@ def tokenize(text: str, *, special: bool) -> list[int]:
     return ids
 
 
+def detokenize(ids: list[int]) -> str:
+    """The text of tokens, special ones included; bytes that make no character are replaced."""
+    pieces = (bytes([number - 3]) if 3 <= number < 259 else _PIECES[number].encode() for number in ids)
+    return b"".join(pieces).decode("utf-8", "replace")
+
+
 def answer(prompt_ids: list[int], *, as_json: bool) -> list[Token]:
     """What the model says after a prompt, the end of the text included."""
     last = _PIECES[prompt_ids[-1]]

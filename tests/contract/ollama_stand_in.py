@@ -6,7 +6,7 @@ import asyncio
 import json
 from typing import Any
 
-from tests.contract.vllm_stand_in import Received, StandInServer, head
+from tests.contract.stand_in_server import Received, StandInServer, head
 
 LLAVA = {
     "name": "llava:7b",

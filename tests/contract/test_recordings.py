@@ -29,7 +29,10 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "tinytool:v1": ("tools", {"capabilities": ["completion", "tools"]}),
     "tinythink": ("think", {"capabilities": ["completion", "thinking"]}),
     "tinyembed": ("embed", {"capabilities": ["embedding"]}),
-    "tinyfim": ("plain", {"capabilities": ["completion"]}),
+    "tinyfim": (
+        "plain",
+        {"capabilities": ["completion"], "fim_template": "<|fim_pre|>{prefix}<|fim_suf|>{suffix}<|fim_mid|>"},
+    ),
 }
 # What the recorded server had been told before, beside models of its own files.
 _HELLO = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]

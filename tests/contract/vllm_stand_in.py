@@ -7,16 +7,14 @@ the recordings also runs against a real vLLM (LLM_TEST_VLLM_URL), so that this f
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import itertools
 import json
-import threading
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from tests.contract.embedding_stand_in import RequestError, embeddings
-from tests.contract.lab_model_stand_in import CONTEXT, Token, answer, render, tokenize
+from tests.contract.lab_model_stand_in import CONTEXT, Token, answer, detokenize, render, tokenize
+from tests.contract.stand_in_server import Received, StandInServer, head
 from tests.contract.vllm_v1_stand_in import calls_tools, decision, finish_of_calls, transcription
 
 SERVED = "llm"
@@ -54,132 +52,6 @@ class Behaviour:
     hears: str = ""  # what a model that transcribes hears in every recording
 
 
-@dataclass
-class Received:
-    """A request as it came."""
-
-    method: str
-    path: str
-    headers: dict[str, str]
-    body: bytes
-
-    @property
-    def json(self) -> Any:
-        """The decoded body."""
-        return json.loads(self.body)
-
-
-class StandInServer:
-    """An HTTP server on a thread of its own. Subclasses answer."""
-
-    def __init__(self) -> None:
-        self.received: list[Received] = []
-        self.connections = 0
-        self.running = 0  # streams being written
-        self.sent = 0  # pieces of streams written so far
-        self.gone = 0  # clients that left in the middle
-        self.port = 0
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-        self._server: asyncio.Server | None = None
-        self._writers: set[asyncio.StreamWriter] = set()
-
-    def __enter__(self) -> Any:
-        self._thread.start()
-        self.listen()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop_listening()
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
-        self._loop.close()
-
-    @property
-    def url(self) -> str:
-        """Where it listens."""
-        return f"http://127.0.0.1:{self.port}"
-
-    def listen(self) -> None:
-        """Start listening, on the same port as before if there was one."""
-
-        async def start() -> None:
-            self._server = await asyncio.start_server(self._connection, "127.0.0.1", self.port, limit=2**20)
-            self.port = self._server.sockets[0].getsockname()[1]
-
-        asyncio.run_coroutine_threadsafe(start(), self._loop).result(10)
-
-    def stop_listening(self) -> None:
-        """Go down: nothing listens, and what was connected is cut."""
-
-        async def stop() -> None:
-            if self._server is not None:
-                # What has been accepted becomes a connection first: asyncio leaks the socket of one that it accepts
-                # while its server closes (3.11).
-                for listening in self._server.sockets:
-                    self._loop.remove_reader(listening.fileno())
-                await asyncio.sleep(0.02)
-                self._server.close()
-                self._server = None
-            for writer in list(self._writers):
-                writer.transport.abort()
-            await asyncio.sleep(0.01)
-            tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-
-        asyncio.run_coroutine_threadsafe(stop(), self._loop).result(10)
-
-    async def respond(self, request: Received, writer: asyncio.StreamWriter, is_first: bool) -> bool:
-        """Answer a request; False closes the connection."""
-        raise NotImplementedError
-
-    async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections += 1
-        self._writers.add(writer)
-        try:
-            for number in itertools.count():
-                request = await read_request(reader)
-                if request is None:
-                    break
-                self.received.append(request)
-                if not await self.respond(request, writer, number == 0):
-                    break
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass
-        finally:
-            self._writers.discard(writer)
-            with contextlib.suppress(Exception):
-                writer.close()
-
-
-async def read_request(reader: asyncio.StreamReader) -> Received | None:
-    """Read a request, None at the end of the connection."""
-    head = await reader.readuntil(b"\r\n\r\n") if not reader.at_eof() else b""
-    if not head:
-        return None
-    lines = head.decode("latin-1").split("\r\n")
-    method, path, _ = lines[0].split(" ")
-    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:] if line)}
-    body = b""
-    if headers.get("transfer-encoding") == "chunked":
-        while size := int(await reader.readline(), 16):
-            body += await reader.readexactly(size)
-            await reader.readline()
-        await reader.readline()
-    else:
-        body = await reader.readexactly(int(headers.get("content-length", "0")))
-    return Received(method, path, headers, body)
-
-
-def head(status: int, content_type: str, framing: str) -> bytes:
-    """The head of an answer, as uvicorn writes it."""
-    kind = f"content-type: {content_type}\r\n" if content_type else ""
-    fixed = "date: Mon, 23 Nov 2026 11:27:40 GMT\r\nserver: uvicorn\r\n"
-    return f"HTTP/1.1 {status} X\r\n{fixed}{kind}{framing}\r\n\r\n".encode()
-
-
 class VllmStandIn(StandInServer):
     """See the module."""
 
@@ -201,6 +73,7 @@ class VllmStandIn(StandInServer):
             ("GET", "/health"): lambda: (behaviour.health, b""),
             ("GET", "/v1/models"): self._models,
             ("POST", "/tokenize"): lambda: self._tokenize(request.json),
+            ("POST", "/detokenize"): lambda: (200, json.dumps({"prompt": detokenize(request.json["tokens"])}).encode()),
             ("POST", "/v1/systemone"): lambda: decision(request.json, behaviour.served, behaviour.decides),
             ("POST", "/v1/audio/transcriptions"): lambda: transcription(
                 request.headers, request.body, behaviour.served, behaviour.hears
@@ -238,7 +111,8 @@ class VllmStandIn(StandInServer):
 
     def _tokenize(self, body: Any) -> tuple[int, bytes]:
         if "messages" in body:
-            ids = tokenize(render(self.variant, body["messages"], [], thinks=True), special=True)
+            thinks = body.get("chat_template_kwargs", {}).get("enable_thinking", True)
+            ids = tokenize(render(self.variant, body["messages"], body.get("tools", []), thinks=thinks), special=True)
         else:
             ids = tokenize(body["prompt"], special=body.get("add_special_tokens", True))
         return 200, json.dumps(

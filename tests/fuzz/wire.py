@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.contract.adapter_process import AdapterProcess
-from tests.contract.vllm_stand_in import read_request
+from tests.contract.stand_in_server import read_request
 from tests.fuzz.cutting import pieces_of
 from tests.fuzz.findings import Finding, Findings
 from tests.fuzz.machine import MAX_BODY_BYTES, MAX_HEAD_BYTES, OWN_MODEL, VISION_MODEL

@@ -10,7 +10,7 @@ from ollama_adapter.ollama.requests import TextRequest
 from ollama_adapter.vllm.to_vllm import (
     TextModel,
     VllmRequest,
-    continuation,
+    from_ids,
     image_type,
     to_vllm,
     tokenize_prompt,
@@ -154,7 +154,7 @@ def test_logprobs_are_asked_for_in_each_endpoints_way() -> None:
 
 
 def test_a_context_goes_on_as_token_ids() -> None:
-    sent = continuation(TextRequest("generate", "m", prompt="x", context=[5]), model(), [1, 5, 6])
+    sent = from_ids(TextRequest("generate", "m", prompt="x", context=[5]), model(), [1, 5, 6], token_ids=True)
     assert sent.path == b"/v1/completions"
     assert (fields(sent)["prompt"], fields(sent)["return_token_ids"]) == ([1, 5, 6], True)
 

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from .ollama.names import InvalidName, parse
 from .ollama.options import BadOption, read_options
 from .ollama.times import DurationError, parse_duration
+from .vllm.fill_in_the_middle import template_problem
 
 CAPABILITIES = ("completion", "tools", "insert", "vision", "embedding", "thinking", "image", "audio")
 CONTEXT_MODES = ("text", "generated", "off")
@@ -152,6 +153,10 @@ class VllmSettings:
     license: str = setting("", "licence text for /api/show")
     capabilities: list[str] = setting([], "what the model can do; empty: found", _each(_one_of(*CAPABILITIES)))
     chat_template: bool = setting(True, "false: the model has no chat template, prompts go to vLLM as they are")
+    fim_template: str = setting(
+        "", "prompt for `suffix`, with {prefix} and {suffix}; empty: of the tokenizer's tokens, if it has them",
+        template_problem,
+    )  # fmt: skip
     keep_alive: str = setting("5m", "how long /api/ps lists the model after its last use", _duration)
     context: str = setting("text", "token ids in the answers of /api/generate: tokenized from the text, as Ollama does "
                            "(one more call to vLLM), generated, or off", _one_of(*CONTEXT_MODES))  # fmt: skip

@@ -184,6 +184,7 @@ class Reading:
             "top_logprobs": top_logprobs,
             "truncate": boolean,
             "shift": boolean,
+            "_debug_render_only": boolean,
         }
         self.generate: Shape = {
             **shared,

@@ -33,6 +33,7 @@ class Backend:
             capabilities=self.facts.abilities,
             chat_template=settings.chat_template,
             default_options=settings.default_options,
+            fim_template=self.facts.fim_template,
         )
         self.stamps = Stamps()
         self.first_tokens: list[int] | None = None  # what the tokenizer puts in front of every text; asked for once
@@ -57,6 +58,9 @@ class Backend:
         facts: ModelFacts = combined(self.settings, directory, served)
         self.facts = facts
         self.model = replace(
-            self.model, max_model_len=facts.max_model_len or ASSUMED_CONTEXT, capabilities=facts.abilities
+            self.model,
+            max_model_len=facts.max_model_len or ASSUMED_CONTEXT,
+            capabilities=facts.abilities,
+            fim_template=facts.fim_template,
         )
         self.first_tokens = None  # of another tokenizer, perhaps

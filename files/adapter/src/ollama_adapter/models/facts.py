@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ..settings import VllmSettings
+from ..vllm.fill_in_the_middle import template_of
 from .directory import DirectoryFacts
 
 # For a model about which nothing is known, because vLLM has not answered yet.
@@ -60,7 +61,7 @@ class ModelFacts:
     capabilities: tuple[str, ...]
     license: str = ""
     chat_template: str = ""
-    fill_in: tuple[str, str, str] | None = None
+    fim_template: str = ""  # of a prompt with a suffix: see vllm.fill_in_the_middle
     info: Mapping[str, int | float] = field(default_factory=dict)
 
     @property
@@ -98,12 +99,21 @@ def combined(
         parameter_count=count,
         quantization=quantization,
         size_bytes=settings.size_bytes or found.size_bytes or estimated_size(count, quantization),
-        capabilities=tuple(settings.capabilities) or capabilities(repository, directory, served),
+        capabilities=_with_insert(
+            tuple(settings.capabilities) or capabilities(repository, directory, served), settings.fim_template
+        ),
         license=settings.license or found.license,
         chat_template=found.chat_template or said.chat_template or "",
-        fill_in=found.fill_in,
+        fim_template=settings.fim_template or template_of(found.fill_in),
         info=info,
     )
+
+
+def _with_insert(names: tuple[str, ...], fim_template: str) -> tuple[str, ...]:
+    """A model that generates inserts too, where the settings say how."""
+    if not fim_template or "completion" not in names or "insert" in names:
+        return names
+    return ("completion", "insert", *(name for name in names if name != "completion"))
 
 
 def capabilities(repository: str, directory: DirectoryFacts | None, served: ServedFacts | None) -> tuple[str, ...]:

@@ -32,6 +32,9 @@ class TextRequest:
     think: bool | str | None = None
     logprobs: bool = False
     top_logprobs: int = 0
+    truncate: bool = True  # a prompt that is too long is cut
+    shift: bool = True  # an answer may go on when the context is full
+    renders_only: bool = False
     # generate
     prompt: str = ""
     suffix: str = ""
@@ -109,6 +112,9 @@ _FIELDS = (
     ("think", "think"),
     ("logprobs", "logprobs"),
     ("top_logprobs", "top_logprobs"),
+    ("truncate", "truncate"),
+    ("shift", "shift"),
+    ("_debug_render_only", "renders_only"),
     ("prompt", "prompt"),
     ("suffix", "suffix"),
     ("system", "system"),

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..models.facts import ModelFacts
+from ..vllm.fill_in_the_middle import in_ollamas_notation
 
 _PLAIN_TEMPLATE = "{{ .Prompt }}"
 
@@ -21,12 +22,9 @@ def shown_template(facts: ModelFacts) -> str:
 
     A model that fills in has Ollama's notation instead: Continue looks for `.Suffix` in it.
     """
-    if facts.fill_in and "insert" in facts.capabilities:
-        before, between, after = facts.fill_in
-        return (
-            f"{{{{- if .Suffix }}}}{before}{{{{ .Prompt }}}}{between}{{{{ .Suffix }}}}{after}"
-            f"{{{{ else }}}}{_PLAIN_TEMPLATE}{{{{ end }}}}"
-        )
+    if facts.fim_template and "insert" in facts.capabilities:
+        prompt = in_ollamas_notation(facts.fim_template)
+        return f"{{{{- if .Suffix }}}}{prompt}{{{{ else }}}}{_PLAIN_TEMPLATE}{{{{ end }}}}"
     return facts.chat_template or _PLAIN_TEMPLATE
 
 

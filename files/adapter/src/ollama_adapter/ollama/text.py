@@ -12,8 +12,11 @@ from ..models.catalogue import OwnModel, Residency
 from ..models.presets import with_preset
 from ..models.requests import ModelRequest, unknown_model
 from ..settings import LeniencySettings
+from ..upstream.client import Failure
 from ..vllm.generation import BUSY, RETRY_AFTER, Generation
 from ..vllm.ready import check_ready
+from ..vllm.rendering import render
+from ..vllm.token_calls import TokenCalls
 from .embedding import does_not_generate
 from .lines import AnswerWriter, Ending
 from .listing import to_json
@@ -82,9 +85,31 @@ class TextHandler:
                 request = with_preset(request, own.preset)
             try:
                 request.check_options()
+                if request.renders_only:
+                    self._rendered(exchange, request, own)
+                    return
                 Generation(exchange, request, backend, used, writer).begin()
             except (BadOption, BadFormat) as error:
                 exchange.respond_error(500, str(error))
+
+    def _rendered(self, exchange: Exchange, request: TextRequest, own: OwnModel) -> None:
+        """Answer with the prompt (`_debug_render_only`; recorded for generate)."""
+
+        def failed(failure: Failure) -> None:
+            exchange.respond_error(503, failure.reason, [RETRY_AFTER])
+
+        def respond(prompt: str | None) -> None:
+            if prompt is None:
+                exchange.respond_error(500, "vLLM could not render the prompt")
+                return
+            pictures = len(request.images) + sum(len(message.get("images", ())) for message in request.messages)
+            debug = {"rendered_template": prompt, **({"image_count": pictures} if pictures else {})}
+            empty = {"message": {"role": "", "content": ""}} if request.kind == "chat" else {"response": ""}
+            stamp = self._stamps.now().decode()
+            answer = {"model": request.model, "created_at": stamp, **empty, "done": False, "_debug_info": debug}
+            exchange.respond(200, to_json(answer))
+
+        render(request, own.backend, TokenCalls(exchange, own.backend, failed), respond)
 
     def _loaded(self, exchange: Exchange, request: TextRequest, writer: AnswerWriter | None, done_reason: str) -> None:
         if writer is not None:

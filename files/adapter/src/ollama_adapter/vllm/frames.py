@@ -105,6 +105,11 @@ def error_text(body: bytes) -> str | None:
     return error_message(decoded.get("error")) or error_message(decoded.get("detail")) or None
 
 
+def is_overflow(message: str) -> bool:
+    """Whether vLLM refuses a request because its prompt leaves no room in the context (0.32.0)."""
+    return "maximum context length" in message or "max_tokens must be at least 1, got 0" in message
+
+
 def error_message(error: Any) -> str | None:
     """The message of an `error` member."""
     if isinstance(error, dict):

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-
-import msgspec
+from functools import partial
 
 from ..http.exchange import Exchange
 from ..models.backend import Backend
 from ..ollama.lines import AnswerWriter, LineWriter, Timings
 from ..ollama.requests import TextRequest
 from ..upstream.client import Failure, Limits
-from ..upstream.fetching import Fetched, fetch
 from ..upstream.sse import SseDecoder
 from .answers import STOPPED_BY_VLLM, AnswerStream, BadUpstreamAnswer, WholeAnswer
 from .collecting import CollectingWriter
-from .frames import Usage, error_text
+from .fitting import Fitted, Fitting, needs_counting
+from .frames import Usage, error_text, is_overflow
+from .generated_ids import context_of
 from .stops import most_stops
-from .to_vllm import TOKENIZE_PATH, VllmRequest, continuation, to_vllm, tokenize_prompt, tokenize_text
+from .to_vllm import TextModel, VllmRequest, from_ids, text_prompt, to_vllm
+from .token_calls import TokenCalls
 
 BUSY = "server busy, please try again.  maximum pending requests exceeded"
 # What vLLM answers with status 500 while its engine dies or drains (0.32.0, measured): it will be back.
@@ -28,7 +29,6 @@ NO_MULTIMODAL = (
     '"type":"invalid_request_error"}}'
 )
 _MAX_ANSWER_BYTES = 64 * 1024 * 1024
-_TOKENIZE_TIMEOUT_S = 10.0
 RETRY_AFTER = (b"Retry-After", b"5")
 
 
@@ -53,8 +53,11 @@ class Generation:
         self._done = done
         self._writer = writer or LineWriter(request.kind, request.model)
         self._timings = Timings(exchange.received_ns)
+        self._is_fitted = False
+        self._uncut_ids: list[int] | None = None
         self._wants_context = self._writer.keeps_context and not request.raw and backend.settings.context != "off"
-        self._again: Callable[[], VllmRequest] | None = None  # makes the request anew, once
+        # Makes the request anew, once. It must not refer to this object: a cycle would hold the bodies.
+        self._again: Callable[[TextModel], VllmRequest] | None = None
         self._is_streamed = request.stream
         self._is_streaming = False
         self._status = 0
@@ -70,15 +73,40 @@ class Generation:
         """
         if self._request.has_images and not (self._backend.can("vision") or self._backend.can("audio")):
             self._exchange.respond_error(400, NO_MULTIMODAL)
-        elif self._request.context and not self._request.raw:
-            self._request.response_format()  # a bad one is refused before anything is sent
-            self._tokenize(tokenize_prompt(self._request, self._backend.model), self._continue)
+            return
+        self._request.response_format()  # a bad one is refused before anything is sent
+        has_context = bool(self._request.context) and not self._request.raw
+        model = self._backend.model
+        if has_context or needs_counting(self._request, model, text_prompt(self._request, model)):
+            self._fit()
         else:
-            self._send_first(lambda: to_vllm(self._request, self._backend.model, token_ids=self._wants_context))
+            self._send_first(partial(to_vllm, self._request, token_ids=self._wants_context))
 
-    def _send_first(self, make: Callable[[], VllmRequest]) -> None:
+    def _fit(self) -> None:
+        """Count the prompt's tokens, and cut it where it is too long."""
+        self._is_fitted = True
+
+        def refuse(message: str) -> None:
+            self._exchange.respond_error(400, message)
+
+        Fitting(self._request, self._backend.model, self._token_calls(), self._send_fitted, refuse).begin()
+
+    def _send_fitted(self, fitted: Fitted) -> None:
+        self._uncut_ids = fitted.uncut_ids
+        if fitted.prompt_ids is None:
+            make = partial(to_vllm, fitted.request, token_ids=self._wants_context, room=fitted.room)
+        else:
+            make = partial(
+                from_ids, fitted.request, prompt_ids=fitted.prompt_ids, token_ids=self._wants_context, room=fitted.room
+            )
+        self._send_first(make)
+
+    def _send_first(self, make: Callable[[TextModel], VllmRequest]) -> None:
         self._again = make
-        self._send(make())
+        self._send(make(self._backend.model))
+
+    def _token_calls(self) -> TokenCalls:
+        return TokenCalls(self._exchange, self._backend, self.failed)
 
     def _send(self, request: VllmRequest) -> None:
         settings = self._backend.settings
@@ -193,7 +221,10 @@ class Generation:
             self._backend.takes_stops(most)
             again, self._again = self._again, None
             self._pieces, self._size = [], 0
-            self._send(again())
+            self._send(again(self._backend.model))
+        elif self._status == 400 and is_overflow(message) and not self._is_fitted:
+            self._pieces, self._size = [], 0
+            self._fit()
         elif self._status == 503:
             self._exchange.respond_error(503, BUSY, [RETRY_AFTER])
         elif self._status == 500 and any(text in message for text in GOING_DOWN):
@@ -218,77 +249,13 @@ class Generation:
         self._exchange.prompt_tokens = usage.prompt_tokens
         self._exchange.output_tokens = usage.completion_tokens or 0
 
-    # Token ids
-
-    def _with_context(
-        self, prompt_ids: list[int], text: bytes, answer_ids: bytes, done: Callable[[bytes], None]
-    ) -> None:
-        """Find out the ids of prompt and answer, as Ollama gives them: without what the tokenizer puts in front, and
-        with the answer's text tokenized anew. Where that call fails, the generated ids do."""
-        if not self._wants_context or not prompt_ids:
+    def _with_context(self, prompt_ids: list[int], text: bytes, ids: bytes, done: Callable[[bytes], None]) -> None:
+        if self._wants_context and prompt_ids:
+            context_of(self._backend, self._token_calls(), self._uncut_ids or prompt_ids, text, ids, done)
+        else:
             done(b"")
-            return
-
-        def joined(ids: bytes) -> bytes:
-            front = self._backend.first_tokens or []
-            kept = prompt_ids[len(front) :] if prompt_ids[: len(front)] == front else prompt_ids
-            return b",".join(filter(None, (",".join(map(str, kept)).encode(), ids)))
-
-        def with_front(_: list[int] | None) -> None:
-            if self._backend.settings.context == "generated" or not text or self._backend.model.can("thinking"):
-                done(joined(answer_ids))
-            else:
-                body = tokenize_text(self._backend.model, text, special=False)
-                self._tokenize(body, lambda ids: done(joined(answer_ids if ids is None else _join(ids))))
-
-        self._ask_first_tokens(with_front)
-
-    def _ask_first_tokens(self, done: Callable[[list[int] | None], None]) -> None:
-        if self._backend.first_tokens is not None:
-            done(self._backend.first_tokens)
-            return
-
-        def keep(ids: list[int] | None) -> None:
-            self._backend.first_tokens = ids
-            done(ids)
-
-        self._tokenize(tokenize_text(self._backend.model, b"", special=True), keep)
-
-    def _tokenize(self, body: bytes, done: Callable[[list[int] | None], None]) -> None:
-        def tokens(answer: Fetched) -> None:
-            if answer.is_unreachable and not self._exchange.is_started:
-                self.failed(Failure(answer.reason, is_unreachable=True))
-                return
-            try:
-                decoded = msgspec.json.decode(answer.body, type=dict[str, object]) if answer.is_ok else {}
-            except (msgspec.DecodeError, UnicodeDecodeError):
-                decoded = {}
-            ids = decoded.get("tokens")
-            done(ids if isinstance(ids, list) else None)
-
-        upstream = self._backend.upstream
-        self._exchange.call = fetch(upstream, b"POST", TOKENIZE_PATH, tokens, _TOKENIZE_TIMEOUT_S, body=body)
-
-    def _continue(self, prompt_ids: list[int] | None) -> None:
-        """Go on after `context`: its ids stand between what the tokenizer puts in front and the new prompt."""
-        if prompt_ids is None:
-            self._exchange.respond_error(500, "vLLM could not tokenize the prompt")
-            return
-        ids = prompt_ids
-
-        def send(front: list[int] | None) -> None:
-            front = front or []
-            rest = ids[len(front) :] if ids[: len(front)] == front else ids
-            whole = [*front, *self._request.context, *rest]
-            self._send_first(lambda: continuation(self._request, self._backend.model, whole))
-
-        self._ask_first_tokens(send)
 
 
 def separate_events(lines: Iterable[bytes]) -> list[bytes]:
     """Server-sent events one by one, where a line has several. JSON never contains a raw line break."""
     return [event + b"\n\n" for line in lines for event in line.split(b"\n\n")[:-1]]
-
-
-def _join(ids: list[int]) -> bytes:
-    return ",".join(map(str, ids)).encode()

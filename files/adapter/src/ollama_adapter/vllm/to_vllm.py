@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,10 +11,12 @@ import msgspec
 
 from ..ollama.options import to_sampling_fields
 from ..ollama.requests import TextRequest
+from .fill_in_the_middle import fill_in
 
 CHAT_PATH = b"/v1/chat/completions"
 COMPLETIONS_PATH = b"/v1/completions"
 TOKENIZE_PATH = b"/tokenize"
+DETOKENIZE_PATH = b"/detokenize"
 
 _MAGIC = ((b"\x89PNG", "image/png"), (b"\xff\xd8\xff", "image/jpeg"), (b"GIF8", "image/gif"), (b"BM", "image/bmp"))
 
@@ -30,6 +32,7 @@ class TextModel:
     capabilities: frozenset[str]
     chat_template: bool
     default_options: Mapping[str, Any]
+    fim_template: str = ""  # of a prompt with a suffix: see fill_in_the_middle
     most_stops: int | None = None  # how many stop strings its vLLM takes; None: it has not refused any
 
     def can(self, capability: str) -> bool:
@@ -46,30 +49,22 @@ class VllmRequest:
     stops: tuple[str, ...] = ()  # those that vLLM does not take; the answer is streamed then
 
 
-def to_vllm(request: TextRequest, model: TextModel, *, token_ids: bool = False) -> VllmRequest:
+def to_vllm(request: TextRequest, model: TextModel, *, token_ids: bool = False, room: int | None = None) -> VllmRequest:
     """Translate a request whose options are checked.
 
     Raw prompts, prompts with a suffix and models without a chat template go to `/v1/completions`, everything else to
     `/v1/chat/completions`: Ollama renders a plain prompt through the chat template too (ollama-api 4.1).
 
     :param token_ids: ask for the ids of prompt and answer, for `context`.
+    :param room: the most tokens that the answer may have, beside what the request says.
     :raises BadFormat: see `TextRequest.response_format`.
     """
-    fields = _shared_fields(request, model, token_ids)
-    if request.raw or request.suffix or not model.chat_template:
-        fields["prompt"] = request.prompt if request.raw or request.suffix else plain_prompt(request)
-        if request.suffix:
-            fields["suffix"] = request.suffix
+    fields = _shared_fields(request, model, token_ids, room)
+    prompt = text_prompt(request, model)
+    if prompt is not None:
+        fields["prompt"] = prompt
         return _completion(request, model, fields)
-    messages = to_messages(request, images=model.can("vision") or model.can("audio"))
-    fields["messages"] = messages
-    if messages and messages[-1]["role"] == "assistant" and request.kind == "chat":
-        fields["continue_final_message"] = True
-        fields["add_generation_prompt"] = False
-    if request.tools:
-        fields["tools"] = request.tools
-    if model.can("thinking"):
-        fields.update(_thinking_fields(request.think))
+    fields.update(_conversation(request, model, images=model.can("vision") or model.can("audio")))
     if request.logprobs:
         fields["logprobs"] = True
         fields["top_logprobs"] = request.top_logprobs
@@ -77,18 +72,35 @@ def to_vllm(request: TextRequest, model: TextModel, *, token_ids: bool = False) 
     return VllmRequest(CHAT_PATH, _encoder.encode(fields), left)
 
 
-def continuation(request: TextRequest, model: TextModel, prompt_ids: list[int]) -> VllmRequest:
-    """The request that goes on after `context`: the prompt is given as token ids."""
-    fields = _shared_fields(request, model, token_ids=True)
+def from_ids(
+    request: TextRequest, model: TextModel, prompt_ids: list[int], *, token_ids: bool, room: int | None = None
+) -> VllmRequest:
+    """The request whose prompt is given as token ids: after `context`, or where the prompt was cut."""
+    fields = _shared_fields(request, model, token_ids, room)
     fields["prompt"] = prompt_ids
     return _completion(request, model, fields)
 
 
+def text_prompt(request: TextRequest, model: TextModel) -> str | None:
+    """The prompt of a request whose prompt is no conversation; None for one that vLLM renders."""
+    if request.raw:
+        return request.prompt
+    if request.suffix:
+        return fill_in(model.fim_template, request.prompt, request.suffix)
+    return None if model.chat_template else plain_prompt(request)
+
+
 def tokenize_prompt(request: TextRequest, model: TextModel) -> bytes:
     """A body for `/tokenize` that renders the request's prompt as the chat endpoint would."""
-    if not model.chat_template:
-        return _encoder.encode({"model": model.served_model, "prompt": plain_prompt(request)})
-    return _encoder.encode({"model": model.served_model, "messages": to_messages(request, images=False)})
+    prompt = text_prompt(request, model)
+    if prompt is not None:
+        return _encoder.encode({"model": model.served_model, "prompt": prompt})
+    return _encoder.encode({"model": model.served_model, **_conversation(request, model, images=False)})
+
+
+def detokenize(model: TextModel, ids: Sequence[int]) -> bytes:
+    """A body for `/detokenize`."""
+    return _encoder.encode({"model": model.served_model, "tokens": ids})
 
 
 def tokenize_text(model: TextModel, encoded_text: bytes, *, special: bool) -> bytes:
@@ -127,12 +139,28 @@ def audio_format(data: bytes) -> str:
     return "mp3" if data[:3] == b"ID3" or data[:2] in (b"\xff\xfb", b"\xff\xf3", b"\xff\xf2") else ""
 
 
-def _shared_fields(request: TextRequest, model: TextModel, token_ids: bool) -> dict[str, Any]:
+def _conversation(request: TextRequest, model: TextModel, *, images: bool) -> dict[str, Any]:
+    """What the chat template gets."""
+    messages = to_messages(request, images=images)
+    fields: dict[str, Any] = {"messages": messages}
+    if messages and messages[-1]["role"] == "assistant" and request.kind == "chat":
+        fields["continue_final_message"] = True
+        fields["add_generation_prompt"] = False
+    if request.tools:
+        fields["tools"] = request.tools
+    if model.can("thinking"):
+        fields.update(_thinking_fields(request.think))
+    return fields
+
+
+def _shared_fields(request: TextRequest, model: TextModel, token_ids: bool, room: int | None) -> dict[str, Any]:
     options = {**model.default_options, **request.options}
     fields: dict[str, Any] = {"model": model.served_model, "stream": request.stream}
     if request.stream:
         fields["stream_options"] = {"include_usage": True}
     fields.update(to_sampling_fields(options, model.max_model_len))
+    if room is not None:
+        fields["max_tokens"] = min(fields.get("max_tokens", room), room)
     response_format = request.response_format()
     if response_format is not None:
         fields["response_format"] = response_format
