@@ -12,6 +12,7 @@ from ollama_adapter.ollama.requests import Kind, TextRequest
 from ollama_adapter.ollama.times import Stamps
 from ollama_adapter.vllm.answers import AnswerStream, BadUpstreamAnswer, Trimmer, WholeAnswer
 from ollama_adapter.vllm.frames import EngineMetrics, Usage, error_text
+from ollama_adapter.vllm.thoughts import ThoughtSplitter
 
 USAGE = {"choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": 3}}
 DURATIONS = ("total_duration", "load_duration", "prompt_eval_duration", "eval_duration")
@@ -293,3 +294,13 @@ def test_no_metric_is_ever_zero() -> None:
 )
 def test_the_message_of_an_error_is_found_in_all_of_vllms_shapes(body: bytes, message: str | None) -> None:
     assert error_text(body) == message
+
+
+@pytest.mark.parametrize(("think", "thoughts"), [(None, "why"), (True, "why"), (False, "")])
+def test_tags_of_thoughts_never_reach_the_client(think: bool | None, thoughts: str) -> None:
+    said = ["<th", "ink>\n", "why", "\n</thi", "nk>\n\n", "so", "<think>"]
+    answer = stream(think=think)
+    answer.split_thoughts(ThoughtSplitter())
+    found = lines(answer, *(chunk({"content": text}) for text in said), chunk(finish="stop"), b"[DONE]")
+    assert "".join(texts(found)) == "so<think>"
+    assert "".join(line["message"].get("thinking", "") for line in found) == thoughts

@@ -14,6 +14,7 @@ from ..ollama.requests import TextRequest
 from ..ollama.times import Stamps
 from .frames import Choice, EngineMetrics, Logprobs, Message, ToolCallPart, Usage, decode_frame, error_message
 from .stops import StopFinder
+from .thoughts import ThoughtSplitter
 
 DONE = b"[DONE]"
 
@@ -119,6 +120,8 @@ class AnswerStream:
         self._suffix = _UNKNOWN
         self._finish_reason = ""
         self._stops: StopFinder | None = None
+        self._splitter: ThoughtSplitter | None = None
+        self._hides_thoughts = request.think is False
         self._usage = Usage()
         self._engine: EngineMetrics | None = None
         self.prompt_ids: list[int] = []
@@ -132,6 +135,10 @@ class AnswerStream:
     def look_for(self, stops: Sequence[str]) -> None:
         """End the answer at one of these, which vLLM does not look for; before anything is fed."""
         self._stops = StopFinder(stops)
+
+    def split_thoughts(self, splitter: ThoughtSplitter) -> None:
+        """Take thoughts between tags out of the text; before anything is fed."""
+        self._splitter = splitter
 
     @property
     def usage(self) -> Usage:
@@ -199,7 +206,7 @@ class AnswerStream:
             return b""
         choice = frame.choices[0]
         line = self._choice_lines(choice)
-        if line and self._prefix is _UNKNOWN and self._stops is None:
+        if line and self._prefix is _UNKNOWN and self._stops is None and self._splitter is None:
             self._learn(payload, choice)
         return line
 
@@ -212,7 +219,11 @@ class AnswerStream:
             self.answer_ids.append(_id_list(choice))
         message = choice.delta or Message(content=choice.text)
         thinking = self._trimmer.thinking(message.reasoning or message.reasoning_content or "")
-        text = self._trimmer.text(message.content or "")
+        text = message.content or ""
+        if self._splitter is not None:
+            said, text = self._split(text, thinking, is_last=bool(choice.finish_reason or message.tool_calls))
+            thinking += self._trimmer.thinking(said)
+        text = self._trimmer.text(text)
         if message.tool_calls:
             self._tool_calls.add(message.tool_calls)
         if self._stops is not None:
@@ -230,6 +241,17 @@ class AnswerStream:
         self._end_at_stop()
         logprobs = logprobs_json(choice.logprobs, self._alternatives)
         return self._writer.line(self._now(), text, thinking=thinking, logprobs=logprobs)
+
+    def _split(self, text: str, thinking: str, *, is_last: bool) -> tuple[str, str]:
+        """Thoughts and text; where vLLM separates them, or the text has begun, nothing is looked for any more."""
+        assert self._splitter is not None
+        said, shown = self._splitter.feed(text) if not thinking else ("", text)
+        if is_last:
+            more = self._splitter.rest()
+            said, shown = said + more[0], shown + more[1]
+        if thinking or self._splitter.is_settled:
+            self._splitter = None
+        return ("" if self._hides_thoughts else said), shown
 
     def _end_at_stop(self) -> None:
         if self._stops is not None and self._stops.is_found:
@@ -290,6 +312,8 @@ class WholeAnswer:
         self._writer = writer
         self._alternatives = request.top_logprobs
         self._logprobs: Logprobs | None = choice.logprobs
+        self._hides_thoughts = request.think is False
+        self.splitter: ThoughtSplitter | None = None  # takes thoughts between tags out of the text
         self._done_reason = _DONE_REASONS[choice.finish_reason]
         self._message = choice.message or Message(content=choice.text)
         self.usage = frame.usage or Usage()
@@ -302,8 +326,12 @@ class WholeAnswer:
         """The answer's only object."""
         message = self._message
         trimmer = Trimmer()
-        thinking = trimmer.thinking(message.reasoning or message.reasoning_content or "")
-        text = trimmer.text(message.content or "")
+        said, text = message.reasoning or message.reasoning_content or "", message.content or ""
+        if self.splitter is not None and not said:
+            found, rest = self.splitter.feed(text), self.splitter.rest()
+            said, text = ("" if self._hides_thoughts else found[0] + rest[0]), found[1] + rest[1]
+        thinking = trimmer.thinking(said)
+        text = trimmer.text(text)
         collected = ToolCalls()
         collected.add(message.tool_calls or [])
         calls, left_over = collected.take()

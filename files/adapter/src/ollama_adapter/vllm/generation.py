@@ -18,6 +18,7 @@ from .fitting import Fitted, Fitting, needs_counting
 from .frames import Usage, error_text, is_overflow
 from .generated_ids import context_of
 from .stops import most_stops
+from .thoughts import OPENING, ThoughtSplitter
 from .to_vllm import TextModel, VllmRequest, from_ids, text_prompt, to_vllm
 from .token_calls import TokenCalls
 
@@ -120,10 +121,15 @@ class Generation:
                 self._request, writer, self._backend.stamps, self._timings, collect=self._wants_context
             )
             self._stream.look_for(request.stops)
+        if self._is_streamed and self._backend.can("thinking"):
+            self._stream.split_thoughts(self._splitter())
         self._timings.dispatched = time.monotonic_ns()
         headers = b"Content-Type: application/json\r\nX-Request-Id: %b\r\n" % self._exchange.request_id.encode()
         upstream = self._backend.upstream
         self._exchange.call = upstream.send(b"POST", request.path, self, limits, headers=headers, body=request.body)
+
+    def _splitter(self) -> ThoughtSplitter:
+        return ThoughtSplitter(is_open=self._request.raw and self._request.prompt.rstrip().endswith(OPENING))
 
     # The sink of vLLM's answer
 
@@ -205,6 +211,9 @@ class Generation:
         except BadUpstreamAnswer as error:
             self._exchange.respond_error(500, str(error))
             return
+
+        if self._backend.can("thinking"):
+            answer.splitter = self._splitter()
 
         def respond(context: bytes) -> None:
             self._count(answer.usage)
