@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import cli, environment
+from lab.locked_venv import CannotInstall
 from lab.progress import to_stderr
 
 _FILES = 16_384  # open files: every stream is two sockets in a proxy
@@ -26,7 +27,7 @@ def main() -> int:
     if options.install or not (options.here or Path(sys.prefix) == environment.environment()):
         try:
             python = environment.ensure_environment(report)
-        except environment.CannotInstall as error:
+        except CannotInstall as error:
             print(error, file=sys.stderr)
             return 1
         if options.install:

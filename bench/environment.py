@@ -6,23 +6,19 @@ the distribution's package, so that nothing is installed and no service starts.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
+from lab import locked_venv
+from lab.locked_venv import CannotInstall
 from lab.paths import cache_root
 from lab.progress import Report
 from lab.shell import TOOL_PATH
 
 LOCK = Path(__file__).with_name("requirements.lock")
 _NGINX_PACKAGES = ("nginx", "nginx-light", "nginx-core")  # which of them has the program depends on the release
-
-
-class CannotInstall(Exception):
-    """Something could not be installed; the text says what to do."""
 
 
 def directory() -> Path:
@@ -32,37 +28,15 @@ def directory() -> Path:
 
 def environment() -> Path:
     """The virtual environment for this lock and this Python."""
-    wanted = hashlib.sha256(LOCK.read_bytes() + sys.version.encode()).hexdigest()
-    return directory() / f"venv-{wanted[:16]}"
+    return locked_venv.directory_of(LOCK, directory())
 
 
 def ensure_environment(report: Report) -> Path:
-    """Make the environment if it is not there.
+    """Make the environment if it is not there; its Python.
 
-    :return: its Python.
     :raises CannotInstall: with the installer's last words.
     """
-    venv = environment()
-    python = venv / "bin" / "python"
-    stamp = venv / "complete"
-    if stamp.is_file():
-        return python
-    report(f"making {venv} from bench/requirements.lock (some minutes)")
-    # The lock is complete. Old releases of pip take an extra that a package asks for (`pydantic[email]`) for something unpinned.
-    options = ["--quiet", "--disable-pip-version-check", "--require-hashes", "--no-deps"]
-    for command in (
-        [sys.executable, "-m", "venv", "--clear", str(venv)],
-        [str(python), "-m", "pip", "install", *options, "-r", str(LOCK)],
-    ):
-        try:
-            venv.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise CannotInstall(f"{venv.parent}: {error.strerror}; set LLM_LAB_CACHE or use sudo") from error
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            raise CannotInstall(f"{' '.join(command)} failed:\n{done.stdout[-1000:]}{done.stderr[-3000:]}")
-    stamp.touch()
-    return python
+    return locked_venv.ensure(LOCK, directory(), report)
 
 
 def nginx(report: Report) -> str:

@@ -18,6 +18,7 @@ from bench.calibration import Endpoint, WrongAnswer
 from bench.load import Stuck, quiet
 from bench.measures import MEMORY_MEASURES, ROUND_MEASURES, Effort, Figures, Measure, Subject, measured
 from bench.targets import TARGETS, Absent, Place, Running, Target, free_port, start_mock, started
+from lab.locked_venv import CannotInstall
 from lab.progress import Report
 
 
@@ -66,7 +67,7 @@ class Run:
         if "nginx" in choice.targets:
             try:
                 nginx = environment.nginx(report)
-            except environment.CannotInstall as error:
+            except CannotInstall as error:
                 report(str(error))
         self.results = Results(facts.gather(sorted(self._load_cores), sorted(self._cores), nginx))
 

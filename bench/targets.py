@@ -20,6 +20,7 @@ from bench import environment, processes
 from bench.calibration import Api, Endpoint, WrongAnswer, calibrate
 from bench.frames import SERVED_MODEL
 from bench.plan import Plan
+from lab.locked_venv import CannotInstall
 from lab.progress import Report
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -163,7 +164,7 @@ http {{
 def _nginx_command(place: Place) -> Command:
     try:
         program = environment.nginx(place.report)
-    except environment.CannotInstall as error:
+    except CannotInstall as error:
         raise Absent(str(error)) from error
     config = place.directory / "nginx.conf"
     config.write_text(nginx_configuration(place, "root" if os.geteuid() == 0 else ""), encoding="utf-8")

@@ -1,0 +1,61 @@
+"""Virtual environments from lock files, outside of the checkout: made once, kept in the lab's cache, made anew when stale.
+
+For programs that must not share the checkout's own environment: what the benchmark compares, and the clients that the
+tests drive. Needs nothing but python3.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+
+from lab.progress import Report
+
+# The lock is complete. Old releases of pip take an extra that a package asks for (`pydantic[email]`) for something unpinned.
+_OPTIONS = ("--quiet", "--disable-pip-version-check", "--require-hashes", "--no-deps")
+
+
+class CannotInstall(Exception):
+    """Something could not be installed; the text says what to do."""
+
+
+def directory_of(lock: Path, root: Path) -> Path:
+    """Where the environment for this lock and this Python is, whether it is made or not."""
+    wanted = hashlib.sha256(lock.read_bytes() + sys.version.encode()).hexdigest()
+    return root / f"venv-{wanted[:16]}"
+
+
+def ensure(lock: Path, root: Path, report: Report) -> Path:
+    """Make the environment if it is not there; of several that want it at once, one makes it and the others wait.
+
+    :return: its Python.
+    :raises CannotInstall: with the installer's last words.
+    """
+    venv = directory_of(lock, root)
+    python, stamp = venv / "bin" / "python", venv / "complete"
+    if stamp.is_file():
+        return python
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with (root / f"{venv.name}.lock").open("w") as guard:
+            fcntl.flock(guard, fcntl.LOCK_EX)
+            if not stamp.is_file():
+                report(f"making {venv} from {lock.parent.name}/{lock.name} (some minutes)")
+                _make(venv, lock)
+                stamp.touch()
+    except OSError as error:
+        raise CannotInstall(f"{root}: {error.strerror}; set LLM_LAB_CACHE or use sudo") from error
+    return python
+
+
+def _make(venv: Path, lock: Path) -> None:
+    for command in (
+        [sys.executable, "-m", "venv", "--clear", str(venv)],
+        [str(venv / "bin" / "python"), "-m", "pip", "install", *_OPTIONS, "-r", str(lock)],
+    ):
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise CannotInstall(f"{' '.join(command)} failed:\n{done.stdout[-1000:]}{done.stderr[-3000:]}")
