@@ -29,6 +29,7 @@ class OllamaStandIn(StandInServer):
         super().__init__()
         self.models: list[dict[str, Any]] = [LLAVA]
         self.lines: list[bytes] = LINES
+        self.shows = False  # whether /api/show has an answer of its own
         self.delay_s = 0.0
         self.status = 200
         self.whole: bytes | None = None  # an answer with a Content-Length instead of chunks
@@ -37,6 +38,9 @@ class OllamaStandIn(StandInServer):
     async def respond(self, request: Received, writer: asyncio.StreamWriter, is_first: bool) -> bool:
         if request.path in ("/api/tags", "/api/ps"):
             body = json.dumps({"models": self.models}).encode()
+            writer.write(head(200, "application/json; charset=utf-8", f"content-length: {len(body)}") + body)
+        elif request.path == "/api/show" and self.shows:
+            body = json.dumps({**LLAVA, "model_info": {}, "capabilities": ["completion", "vision"]}).encode()
             writer.write(head(200, "application/json; charset=utf-8", f"content-length: {len(body)}") + body)
         elif self.whole is not None:
             framing = f"X-Kept: yes\r\ncontent-length: {len(self.whole)}"

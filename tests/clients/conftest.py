@@ -1,0 +1,51 @@
+"""One adapter for all clients: in front of four miniature models and an Ollama server for the model that sees."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from tests.contract.adapter_process import AdapterProcess
+from tests.contract.ollama_stand_in import OllamaStandIn
+from tests.contract.test_recordings import real_urls
+from tests.contract.vllm_stand_in import VllmStandIn
+
+collect_ignore = ["suites"]  # they run in the clients' own environment
+
+# Variant of the miniature model -> the name that clients know it by, and what it can do.
+MODELS: dict[str, tuple[str, list[str]]] = {
+    "plain": ("llama2:7b", ["completion"]),
+    "tools": ("tinytool", ["completion", "tools"]),
+    "think": ("tinythink", ["completion", "thinking"]),
+    "embed": ("tinyembed", ["embedding"]),
+}
+_FACTS: dict[str, Any] = {
+    "context_length": 2048, "embedding_length": 384, "size_bytes": 3_790_568, "family": "llama",
+    "parameter_size": "947K", "quantization": "F32",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="session", params=["stand-in", *(["real vLLM"] if real_urls() else [])])
+def adapter_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The adapter; with LLM_TEST_VLLM_URL (see tests/contract/test_recordings.py) in front of real vLLMs too."""
+    urls = real_urls() if request.param == "real vLLM" else {}
+    with ExitStack() as stack:
+        tables: list[Mapping[str, Any]] = []
+        for variant, (name, capabilities) in MODELS.items():
+            url = urls.get(variant) or stack.enter_context(VllmStandIn(variant)).url
+            tables.append({"url": url, "aliases": [name], "capabilities": capabilities, **_FACTS})
+        vision = stack.enter_context(OllamaStandIn())
+        vision.shows = True
+        vision.lines = [b'{"model":"llava:7b","created_at":"2026-11-26T12:00:00Z","response":"a cat","done":true}\n']
+        adapter = stack.enter_context(
+            AdapterProcess(
+                tmp_path_factory.mktemp("adapter"),
+                vllm=tables[0],
+                models=tables[1:],
+                vision={"url": vision.url, "models": ["llava:7b"]},
+            )
+        )
+        yield f"http://127.0.0.1:{adapter.port}"
