@@ -80,8 +80,12 @@ def dumped(results: dict[str, Any]) -> str:
 
 def _write(results: dict[str, Any], output: Path) -> int:
     from bench.plot import svg
-    from bench.table import markdown
+    from bench.readme import with_summary
+    from bench.table import markdown, summary
 
+    if output.resolve() == cli.RESULTS.resolve():
+        text = with_summary(cli.README.read_text(encoding="utf-8"), summary(results))
+        cli.README.write_text(text, encoding="utf-8")
     (output / "latest.md").write_text(markdown(results), encoding="utf-8")
     (output / "latest.svg").write_text(svg(results), encoding="utf-8")
     print(f"table: {output / 'latest.md'}\nplot: {output / 'latest.svg'}")

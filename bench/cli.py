@@ -11,6 +11,7 @@ MEASURE_NAMES = (
     "short", "short-stream", "paced", "steps", "burst", "first-1", "first-32", "first-128", "joining-128", "idle", "growth",
 )  # fmt: skip
 RESULTS = Path(__file__).with_name("results")
+README = Path(__file__).parents[1] / "README.md"  # of the project; has a summary
 
 _DESCRIPTION = """\
 Measures what a proxy before vLLM costs: this adapter beside FastAPI + httpx, LiteLLM's proxy and nginx, in one run on

@@ -36,6 +36,32 @@ def markdown(results: Mapping[str, Any]) -> str:
     return "\n".join(part for part in parts if part)
 
 
+# The rows of the summary.
+_SUMMARY = (
+    "short.cpu_us", "short-stream.cpu_us", "paced.cpu_us", "burst.cpu_us", "first-1.p50_ms", "first-32.p50_ms",
+    "first-128.p50_ms", "joining-128.p50_ms", "short.per_s", "idle.memory_per_1000_streams_mib",
+)  # fmt: skip
+
+
+def summary(results: Mapping[str, Any]) -> str:
+    """The few figures that the project's README shows: medians, and how many times the adapter's they are."""
+    found = {row.metric.key: row for row in rows(results["samples"])}
+    shown = [target for target in TITLES if any(target in row.spreads for row in found.values())]
+    lines = []
+    for row in (found[key] for key in _SUMMARY if key in found):
+        cells = []
+        for target in shown:
+            one, ratio = row.spreads.get(target), row.ratios.get(target)
+            times = f" ({digits(ratio.median)}×)" if ratio is not None else ""
+            cells.append(f"{digits(one.median)}{times}" if one is not None else "–")
+        lines.append(f"| {row.metric.title}, {row.metric.unit} | {' | '.join(cells)} |")
+    machine = results["machine"]
+    text = (
+        f"{results['date'][:10]}, {machine['cpu']}, {machine['cores']} cores, commit {results['commit'] or 'unknown'}."
+    )
+    return f"{_table(['', *(TITLES[target] for target in shown)], lines)}\n{text}\n"
+
+
 def cell(one: Spread | None, mark: str = "") -> str:
     """A median with its spread."""
     if one is None:

@@ -34,7 +34,7 @@ async def asked_while(connect: Any, timeout_s: float) -> Fetched:
 
 
 def test_a_process_that_was_held_up_while_it_connected_does_not_blame_the_upstream() -> None:
-    held_up = []
+    held_up: list[bool] = []
 
     def connect(original: Any) -> Any:
         async def connected(*arguments: Any) -> Any:
