@@ -26,8 +26,8 @@ demo-down:  ## remove the demo's hosts, network and mirrors; the cache stays
 test: packages venv check  ## every test; those that boot hosts are skipped, with a reason, where the machine cannot
 	@$(SUDO) $(BIN)/python -m pytest
 
-test-quick: venv check  ## every test that boots no host
-	@$(BIN)/python -m pytest -m "not lab"
+test-quick: venv check  ## every test that boots no host and starts no vLLM
+	@$(BIN)/python -m pytest -m "not lab and not engines"
 
 check: venv  ## format, lint, types
 	@$(BIN)/ruff format --check --quiet .

@@ -9,6 +9,7 @@ Both look first and do nothing when nothing is missing. Needs nothing but python
 from __future__ import annotations
 
 import argparse
+import ctypes
 import hashlib
 import importlib.util
 import os
@@ -25,6 +26,8 @@ ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 # Tools of the mirrors, on top of those that lab.support lists: tool -> package.
 MIRROR_TOOLS = {"apt-ftparchive": "apt-utils", "gpg": "gnupg", "zstd": "zstd", "dpkg-deb": "dpkg"}
+# What vLLM's CPU build loads when it runs on this machine itself (lab/engines.py): library -> package.
+ENGINE_LIBRARIES = {"libnuma.so.1": "libnuma1", "libgomp.so.1": "libgomp1"}
 
 
 def wanted_packages() -> list[str]:
@@ -32,9 +35,18 @@ def wanted_packages() -> list[str]:
     path = f"{os.environ.get('PATH', '')}:{TOOL_PATH}"
     missing = set(missing_packages(path))
     missing |= {package for tool, package in MIRROR_TOOLS.items() if shutil.which(tool, path=path) is None}
+    missing |= {package for library, package in ENGINE_LIBRARIES.items() if not _can_load(library)}
     if importlib.util.find_spec("ensurepip") is None:  # Debian ships it apart
         missing.add("python3-venv")
     return sorted(missing)
+
+
+def _can_load(library: str) -> bool:
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True
 
 
 def install_packages() -> int:

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import REAL, UPSTREAMS
 from tests.contract.adapter_process import AdapterProcess
 from tests.contract.ollama_stand_in import OllamaStandIn
-from tests.contract.test_recordings import real_urls
 from tests.contract.vllm_stand_in import VllmStandIn
 
 collect_ignore = ["suites"]  # they run in the clients' own environment
@@ -28,10 +28,10 @@ _FACTS: dict[str, Any] = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="session", params=["stand-in", *(["real vLLM"] if real_urls() else [])])
+@pytest.fixture(scope="session", params=UPSTREAMS)
 def adapter_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The adapter; with LLM_TEST_VLLM_URL (see tests/contract/test_recordings.py) in front of real vLLMs too."""
-    urls = real_urls() if request.param == "real vLLM" else {}
+    """The adapter, in front of stand-ins for vLLM and in front of real ones."""
+    urls: Mapping[str, str] = request.getfixturevalue("real_urls") if request.param == REAL else {}
     with ExitStack() as stack:
         tables: list[Mapping[str, Any]] = []
         for variant, (name, capabilities) in MODELS.items():

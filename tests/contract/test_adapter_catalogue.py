@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import struct
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
@@ -13,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.conftest import REAL, UPSTREAMS
 from tests.contract.adapter_process import FACTS, AdapterProcess
 from tests.contract.vllm_stand_in import Behaviour, VllmStandIn
 
@@ -25,12 +25,6 @@ CAPABILITIES = {
 }
 
 
-def real_urls() -> dict[str, str]:
-    """The real vLLMs to test against, by variant."""
-    parts = [part.strip() for part in os.environ.get("LLM_TEST_VLLM_URL", "").split(",") if part.strip()]
-    return {name if url else "plain": url or name for name, _, url in (part.partition("=") for part in parts)}
-
-
 def models(adapter: AdapterProcess) -> dict[str, Any]:
     entries = httpx.get(f"http://127.0.0.1:{adapter.port}/api/tags", timeout=60).json()["models"]
     return {entry["name"]: entry for entry in entries}
@@ -40,17 +34,17 @@ def ready(adapter: AdapterProcess) -> httpx.Response:
     return httpx.get(f"http://127.0.0.1:{adapter.port}/ready", timeout=60)
 
 
-@pytest.fixture(params=["stand-in", *(["real vLLM"] if set(real_urls()) >= set(CAPABILITIES) else [])])
-def urls(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
+@pytest.fixture(params=UPSTREAMS)
+def urls(request: pytest.FixtureRequest) -> Iterator[Mapping[str, str]]:
     """A vLLM of each variant."""
-    if request.param == "real vLLM":
-        yield real_urls()
+    if request.param == REAL:
+        yield request.getfixturevalue("real_urls")
         return
     with ExitStack() as stack:
         yield {variant: stack.enter_context(VllmStandIn(variant)).url for variant in CAPABILITIES}
 
 
-def test_capabilities_and_context_are_found(urls: dict[str, str], tmp_path: Path, eventually: Eventually) -> None:
+def test_capabilities_and_context_are_found(urls: Mapping[str, str], tmp_path: Path, eventually: Eventually) -> None:
     tables: list[Mapping[str, Any]] = [{"url": urls[variant], "aliases": [variant]} for variant in CAPABILITIES]
     with AdapterProcess(tmp_path, vllm=tables[0], models=tables[1:]) as adapter:
         expected = {f"{variant}:latest": (names, 2048) for variant, names in CAPABILITIES.items()}

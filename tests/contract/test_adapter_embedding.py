@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,6 +11,7 @@ import httpx
 import ollama
 import pytest
 
+from tests.conftest import REAL, UPSTREAMS
 from tests.contract.adapter_process import FACTS, AdapterProcess, Start
 from tests.contract.vllm_stand_in import Behaviour, VllmStandIn
 from tests.contract.wire import Wire, post, request
@@ -21,17 +21,11 @@ ASK = {"model": "tinyembed", "input": "hello"}
 LONG = "hello " * 600  # 3601 tokens
 
 
-def real_url() -> str:
-    """The real vLLM that embeds, if LLM_TEST_VLLM_URL names one."""
-    parts = os.environ.get("LLM_TEST_VLLM_URL", "").split(",")
-    return next((part.partition("=")[2] for part in parts if part.strip().startswith("embed=")), "")
-
-
-@pytest.fixture(scope="module", params=["stand-in", *(["real vLLM"] if real_url() else [])])
+@pytest.fixture(scope="module", params=UPSTREAMS)
 def adapter(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AdapterProcess]:
     """An adapter in front of a model that embeds."""
     with VllmStandIn("embed") as stand_in:
-        url = stand_in.url if request.param == "stand-in" else real_url()
+        url = request.getfixturevalue("real_urls")["embed"] if request.param == REAL else stand_in.url
         with AdapterProcess(tmp_path_factory.mktemp("embed"), vllm={**EMBEDS, "url": url}) as process:
             yield process
 

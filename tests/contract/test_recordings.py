@@ -1,13 +1,10 @@
 """The recorded exchanges of a real Ollama, replayed: the adapter answers the same bytes, times and durations excepted.
 
-Always against the stand-in for vLLM. With LLM_TEST_VLLM_URL also against a real vLLM that serves the lab's miniature
-model: `LLM_TEST_VLLM_URL=http://127.0.0.1:8000,tools=http://127.0.0.1:8001,think=http://127.0.0.1:8002,embed=...:8003`; a
-variant that is not named is replayed over the stand-in.
+Against the stand-in for vLLM, and against real vLLMs that serve the lab's miniature models (marker `engines`).
 """
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack
@@ -17,6 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.conftest import REAL, UPSTREAMS
 from tests.contract.adapter_process import AdapterProcess
 from tests.contract.deviations import FOR_GOOD, FOR_GOOD_WITH_VLLM, LATER, reason
 from tests.contract.recorded import Answer, Recorded, differences, joined_events, joined_stream, ollama
@@ -45,13 +43,6 @@ CREATED_BEFORE: tuple[dict[str, Any], ...] = (
     {"model": "127.0.0.1:21500/library/tinychild", "from": "tinychild"},
 )
 STRICT = dict.fromkeys(("top_level_options", "string_arguments", "data_uri_images", "content_parts"), False)
-
-
-def real_urls() -> dict[str, str]:
-    """The real vLLMs to test against, by variant."""
-    text = os.environ.get("LLM_TEST_VLLM_URL", "")
-    parts = [part.strip() for part in text.split(",") if part.strip()]
-    return {name if url else "plain": url or name for name, _, url in (part.partition("=") for part in parts)}
 
 
 class Replay:
@@ -88,10 +79,10 @@ def variant_of(recorded: Recorded) -> str:
     return MODELS.get(recorded.model, MODELS["tiny"])[0]
 
 
-@pytest.fixture(scope="module", params=["stand-in", *(["real vLLM"] if real_urls() else [])])
+@pytest.fixture(scope="module", params=UPSTREAMS)
 def replay(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replay]:
     """The answers of an adapter in front of all variants, with either upstream."""
-    urls = real_urls() if request.param == "real vLLM" else {}
+    urls: Mapping[str, str] = request.getfixturevalue("real_urls") if request.param == REAL else {}
     with ExitStack() as stack:
         stand_ins = {
             variant: stack.enter_context(VllmStandIn(variant)).url
@@ -119,12 +110,6 @@ def test_the_adapter_answers_as_ollama_did(replay: Replay, name: str) -> None:
     if reason(name, real_vllm=bool(replay.real_variants)):
         pytest.skip(reason(name, real_vllm=True))
     assert replay.differences[name] == []
-
-
-def test_the_stand_in_is_held_against_a_real_vllm() -> None:
-    if not real_urls():
-        pytest.skip("LLM_TEST_VLLM_URL names no vLLM")
-    assert "plain" in real_urls(), "LLM_TEST_VLLM_URL needs a vLLM with the plain chat template"
 
 
 def test_every_deviation_that_is_listed_still_exists(replay: Replay) -> None:

@@ -1,7 +1,7 @@
 """A stand-in for vLLM: the lab's miniature model behind the wire format recorded from vLLM 0.32.0.
 
 It runs on a thread of its own and can be told to misbehave in the ways a real vLLM does: see `Behaviour`. The replay of
-the recordings also runs against a real vLLM (LLM_TEST_VLLM_URL), so that this file cannot drift from it unnoticed.
+the recordings also runs against real vLLMs (lab/engines.py), so that this file cannot drift from it unnoticed.
 """
 
 from __future__ import annotations
