@@ -139,7 +139,7 @@ class Engine:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                env={**os.environ, **_ENVIRONMENT, "HOME": str(self.log.parent)},
+                env={**os.environ, **_ENVIRONMENT, "HOME": str(self.log.parent), "TMPDIR": str(self.log.parent)},
             )
 
     def wait(self, timeout_s: float = READY_TIMEOUT_S) -> None:
