@@ -44,11 +44,12 @@ _FLAGS = (
     "--enforce-eager", "--kv-cache-memory-bytes", "64M", "--enable-per-request-metrics", "--disable-fastapi-docs",
     "--shutdown-timeout", "10",
 )  # fmt: skip
-# As in the product's unit: one process and one thread for the engine, no network, as many stop strings as Ollama takes.
+# As in the product's unit, one process and one thread for the engine and no network; but for the number of stop strings,
+# which stays vLLM's own, so that the adapter has to do with it.
 _ENVIRONMENT = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0", "OMP_NUM_THREADS": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind",
     "VLLM_HOST_IP": "127.0.0.1", "GLOO_SOCKET_IFNAME": "lo", "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1",
-    "DO_NOT_TRACK": "1", "VLLM_MAX_STOP_STRINGS": "64", "PYTHONUNBUFFERED": "1",
+    "DO_NOT_TRACK": "1", "PYTHONUNBUFFERED": "1",
 }  # fmt: skip
 
 
