@@ -54,7 +54,7 @@ def check_translation(kind: Kind, body: bytes) -> dict[str, Any] | None:
     :raises Finding: vLLM would refuse the sampling fields.
     """
     try:
-        request: TextRequest = read_text_request(kind, body, READING, top_level=True)
+        request: TextRequest = read_text_request(kind, decode(body), body, READING, top_level=True)
         request.check_options()
         translated = to_vllm(request, MODEL)
     except (BadBody, BadOption, BadFormat) as error:

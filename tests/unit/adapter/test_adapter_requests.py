@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ollama_adapter.go.decode import Reading, from_base64
-from ollama_adapter.go.json import BadBody
+from ollama_adapter.go.json import BadBody, decode
 from ollama_adapter.ollama.options import BadOption
 from ollama_adapter.ollama.requests import BadFormat, Kind, TextRequest, model_of, read_text_request
 
@@ -19,7 +19,7 @@ NOT, INTO = "json: cannot unmarshal", "into Go struct field"
 
 def read(kind: Kind, body: Any, reading: Reading = STRICT, *, top_level: bool = False) -> TextRequest:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return read_text_request(kind, data, reading, top_level=top_level)
+    return read_text_request(kind, decode(data), data, reading, top_level=top_level)
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,10 @@ from .requests import Kind
 
 _ID_LETTERS = string.ascii_lowercase + string.digits
 _encoder = msgspec.json.Encoder()
+_METRICS = (
+    b',"total_duration":%d,"load_duration":%d,"prompt_eval_count":%d,"prompt_eval_duration":%d,"eval_count":%d'
+    b',"eval_duration":%d'
+)
 
 
 @dataclass
@@ -40,23 +44,17 @@ class Timings:
         output = usage.completion_tokens or 0
         load = dispatched - self.received
         if engine is not None and engine.time_to_first_token_ms is not None and engine.generation_time_ms is not None:
-            prompt = int(engine.time_to_first_token_ms * 1e6)
-            answer = int(engine.generation_time_ms * 1e6)
+            prompt = max(int(engine.time_to_first_token_ms * 1e6), 0)
+            answer = max(int(engine.generation_time_ms * 1e6), 0)
             load += int((engine.queue_time_ms or 0) * 1e6)
         elif self.first_token:
             prompt, answer = self.first_token - dispatched, now - self.first_token
         else:
             prompt = (now - dispatched) // (output + 1)
             answer = now - dispatched - prompt
-        values = (
-            (b"total_duration", now - self.received),
-            (b"load_duration", load),
-            (b"prompt_eval_count", usage.prompt_tokens),
-            (b"prompt_eval_duration", prompt),
-            (b"eval_count", output),
-            (b"eval_duration", answer),
-        )
-        return b"".join(b',"%b":%d' % (name, max(value, 1)) for name, value in values)
+        return _METRICS % (
+            (now - self.received) or 1, load or 1, usage.prompt_tokens or 1, prompt or 1, output or 1, answer or 1
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)

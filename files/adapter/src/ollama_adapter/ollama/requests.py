@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ..go.decode import Reading, read_object
-from ..go.json import decode, quote, raw_members
+from ..go.json import quote, raw_members
 from .options import read_options, top_level_options
 
 Kind = Literal["generate", "chat"]
@@ -81,19 +81,19 @@ class TextRequest:
         raise BadFormat(f"invalid format: {quote(self.format_text).decode()}; {expected}")
 
 
-def read_text_request(kind: Kind, body: bytes, reading: Reading, *, top_level: bool) -> TextRequest:
-    """Decode the body of a generate or chat request.
+def read_text_request(kind: Kind, decoded: Any, body: bytes, reading: Reading, *, top_level: bool) -> TextRequest:
+    """Read a generate or chat request.
 
+    :param decoded: the body as `decode` gives it.
+    :param body: as it came; messages about `format` quote it.
     :param top_level: honour sampling options beside `options` (`leniency.top_level_options`).
     :raises BadBody: Ollama answers 400 with this text.
     """
-    decoded = decode(body)
     shape, type_name = (reading.generate, "GenerateRequest") if kind == "generate" else (reading.chat, "ChatRequest")
     fields = read_object(decoded, type_name, shape)
     request = TextRequest(kind)
-    for source, target in _FIELDS:
-        if source in fields:
-            setattr(request, target, fields[source])
+    for source, value in fields.items():
+        setattr(request, _RENAMED.get(source, source), value)
     if request.format not in (None, "", "json") and not isinstance(request.format, dict):
         request.format_text = _as_written(body, "format")
     if top_level and isinstance(decoded, dict):
@@ -103,28 +103,8 @@ def read_text_request(kind: Kind, body: bytes, reading: Reading, *, top_level: b
     return request
 
 
-_FIELDS = (
-    ("model", "model"),
-    ("stream", "stream"),
-    ("keep_alive", "keep_alive_s"),
-    ("options", "raw_options"),
-    ("format", "format"),
-    ("think", "think"),
-    ("logprobs", "logprobs"),
-    ("top_logprobs", "top_logprobs"),
-    ("truncate", "truncate"),
-    ("shift", "shift"),
-    ("_debug_render_only", "renders_only"),
-    ("prompt", "prompt"),
-    ("suffix", "suffix"),
-    ("system", "system"),
-    ("template", "template"),
-    ("context", "context"),
-    ("raw", "raw"),
-    ("images", "images"),
-    ("messages", "messages"),
-    ("tools", "tools"),
-)
+# Fields of the body that the request has by another name.
+_RENAMED = {"keep_alive": "keep_alive_s", "options": "raw_options", "_debug_render_only": "renders_only"}
 
 
 def _as_written(body: bytes, field_name: str) -> str:
@@ -141,12 +121,5 @@ def model_of(decoded: Any, *keys: str) -> str | None:
     """
     if not isinstance(decoded, Mapping):
         return None
-    found: dict[str, str] = {}
-    for name, value in decoded.items():
-        lower = name.lower()
-        if lower in keys and isinstance(value, str):
-            found[lower] = value
-    for key in keys:
-        if found.get(key):
-            return found[key]
-    return None
+    found = {lower: value for name, value in decoded.items() if (lower := name.lower()) in keys and type(value) is str}
+    return next((found[key] for key in keys if found.get(key)), None)

@@ -42,7 +42,7 @@ class TextHandler:
         """See `Handler`."""
         kind: Kind = "generate" if request.action == "generate" else "chat"
         # Wrong types come before an unknown model: Ollama decodes before it looks for one.
-        text = read_text_request(kind, request.body, self._reading, top_level=self._top_level_options)
+        text = read_text_request(kind, request.decoded, request.body, self._reading, top_level=self._top_level_options)
         if request.own is None:
             exchange.respond_error(*unknown_model(request.action, request.name))
         else:

@@ -325,20 +325,25 @@ class WholeAnswer:
     def body(self, now: Callable[[], bytes], context: bytes = b"") -> bytes:
         """The answer's only object."""
         message = self._message
-        trimmer = Trimmer()
         said, text = message.reasoning or message.reasoning_content or "", message.content or ""
         if self.splitter is not None and not said:
             found, rest = self.splitter.feed(text), self.splitter.rest()
             said, text = ("" if self._hides_thoughts else found[0] + rest[0]), found[1] + rest[1]
-        thinking = trimmer.thinking(said)
-        text = trimmer.text(text)
-        collected = ToolCalls()
-        collected.add(message.tool_calls or [])
-        calls, left_over = collected.take()
+        thinking = ""
+        if said:
+            trimmer = Trimmer()
+            thinking = trimmer.thinking(said)
+            text = trimmer.text(text)
+        calls: list[ToolCall] = []
+        if message.tool_calls:
+            collected = ToolCalls()
+            collected.add(message.tool_calls)
+            calls, left_over = collected.take()
+            text += left_over
         return self._writer.whole(
             now(),
             Ending(self._done_reason, self._metrics, context, self.usage),
-            text=text + left_over,
+            text=text,
             thinking=thinking,
             calls=calls,
             logprobs=logprobs_json(self._logprobs, self._alternatives),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 from ..http.exchange import Exchange
@@ -64,8 +64,8 @@ class Generation:
         self._status = 0
         self._pieces: list[bytes] = []
         self._size = 0
-        self._sse = SseDecoder()
-        self._stream = AnswerStream(request, self._writer, backend.stamps, self._timings, collect=self._wants_context)
+        self._sse: SseDecoder  # these two only for a stream, once the request is sent
+        self._stream: AnswerStream
 
     def begin(self) -> None:
         """Send the request to vLLM.
@@ -114,19 +114,24 @@ class Generation:
         limits = Limits(settings.first_byte_timeout_s, settings.chunk_timeout_s)
         if not self._request.stream:
             limits = Limits(settings.answer_timeout_s, settings.answer_timeout_s)
-        if request.stops:
-            self._is_streamed = True
-            writer = self._writer if self._request.stream else CollectingWriter(self._writer)
-            self._stream = AnswerStream(
-                self._request, writer, self._backend.stamps, self._timings, collect=self._wants_context
-            )
-            self._stream.look_for(request.stops)
-        if self._is_streamed and self._backend.can("thinking"):
-            self._stream.split_thoughts(self._splitter())
+        self._is_streamed = self._request.stream or bool(request.stops)
+        if self._is_streamed:
+            self._will_stream(request.stops)
         self._timings.dispatched = time.monotonic_ns()
         headers = b"Content-Type: application/json\r\nX-Request-Id: %b\r\n" % self._exchange.request_id.encode()
         upstream = self._backend.upstream
         self._exchange.call = upstream.send(b"POST", request.path, self, limits, headers=headers, body=request.body)
+
+    def _will_stream(self, stops: Sequence[str]) -> None:
+        writer = self._writer if self._request.stream else CollectingWriter(self._writer)
+        self._sse = SseDecoder()
+        self._stream = AnswerStream(
+            self._request, writer, self._backend.stamps, self._timings, collect=self._wants_context
+        )
+        if stops:
+            self._stream.look_for(stops)
+        if self._backend.can("thinking"):
+            self._stream.split_thoughts(self._splitter())
 
     def _splitter(self) -> ThoughtSplitter:
         return ThoughtSplitter(is_open=self._request.raw and self._request.prompt.rstrip().endswith(OPENING))
