@@ -52,6 +52,27 @@ def test_a_stream_on_its_way_is_finished_before_the_process_ends(start_adapter: 
     assert adapter.exit_code() == 0
 
 
+def test_a_connection_made_before_the_end_gets_its_first_request_answered(start_adapter: Start) -> None:
+    adapter = start_adapter()
+    with Wire(adapter.port) as late, Wire(adapter.port) as idle:
+        idle.send(b"GET / HTTP/1.1\r\nHost: x.local\r\n\r\n")  # taken after the other: so that one is taken too
+        idle.answer()
+        adapter.terminate()
+        adapter.event("draining")
+        late.send(b"GET / HTTP/1.1\r\nHost: x.local\r\n\r\n")
+        answer = late.answer()
+        assert (answer.status_line[9:12], answer.header("connection")) == ("200", ["close"])
+    assert adapter.exit_code() == 0
+
+
+def test_a_connection_on_which_nothing_ever_comes_does_not_hold_up_the_end(start_adapter: Start) -> None:
+    adapter = start_adapter(server={"drain_timeout_s": 3600})
+    with Wire(adapter.port) as silent:
+        adapter.terminate()
+        assert silent.is_closed()
+    assert adapter.exit_code() == 0
+
+
 def test_an_answer_given_while_draining_closes_its_connection(start_adapter: Start, vllm: VllmStandIn) -> None:
     adapter = start_adapter()
     vllm.behaviour = Behaviour(delay_s=0.5)
@@ -90,12 +111,15 @@ def test_a_process_without_work_ends_at_once_on_either_signal(start_adapter: Sta
         assert adapter.exit_code() == 0
 
 
-def test_a_socket_from_systemd_outlives_the_process(vllm: VllmStandIn, tmp_path: Path) -> None:
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_socket_from_systemd_outlives_the_process(vllm: VllmStandIn, tmp_path: Path, processes: int) -> None:
     settings = {"url": vllm.url, "aliases": ["llama2"], "context_length": 2048}
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
         command = (sys.executable, "-c", HAND_OVER, str(listening.fileno()))
-        arguments = {"command": command, "pass_fds": (listening.fileno(),), "vllm": settings}
+        arguments = {
+            "command": command, "pass_fds": (listening.fileno(),), "vllm": settings, "server": {"processes": processes},
+        }  # fmt: skip
         with AdapterProcess(tmp_path, **arguments) as first:  # type: ignore[arg-type]
             assert first.port == port
             assert get(port, "/").body == "Ollama is running"
@@ -122,17 +146,19 @@ def test_a_socket_for_all_addresses_is_answered_under_every_name(tmp_path: Path,
             assert answer.status_line[9:12] == status
 
 
-def test_systemd_is_told_of_readiness_life_and_end(vllm: VllmStandIn, tmp_path: Path) -> None:
+@pytest.mark.parametrize("processes", [1, 2])
+def test_systemd_is_told_of_readiness_life_and_end(vllm: VllmStandIn, tmp_path: Path, processes: int) -> None:
     path = str(tmp_path / "notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
         receiver.bind(path)
         receiver.settimeout(30)
         extra = {"NOTIFY_SOCKET": path, "WATCHDOG_USEC": "600000"}
         settings = {"url": vllm.url, "aliases": ["llama2"]}
-        with AdapterProcess(tmp_path, extra_environment=extra, vllm=settings) as adapter:
-            messages = [receiver.recv(1000) for _ in range(4)]
-            assert sum(message.startswith(b"READY=1\n") for message in messages) == 1
-            assert messages.count(b"WATCHDOG=1") == 3
+        server = {"processes": processes}
+        with AdapterProcess(tmp_path, extra_environment=extra, vllm=settings, server=server) as adapter:
+            while not (message := receiver.recv(1000)).startswith(b"READY=1\n"):
+                assert message == b"WATCHDOG=1"
+            assert [receiver.recv(1000) for _ in range(3)] == [b"WATCHDOG=1"] * 3
             adapter.terminate()
             while not (message := receiver.recv(1000)).startswith(b"STOPPING=1"):
                 assert message == b"WATCHDOG=1"

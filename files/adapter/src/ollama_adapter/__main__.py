@@ -29,6 +29,7 @@ examples:
 
 every setting can come from the environment: OLLAMA_ADAPTER_<SECTION>_<NAME>, for instance
   OLLAMA_ADAPTER_VLLM_URL=http://127.0.0.1:8001 OLLAMA_ADAPTER_VLLM_ALIASES=llama3.2,llama2 python -m ollama_adapter
+what neither the file nor such a variable says comes from OLLAMA_HOST, OLLAMA_ORIGINS and OLLAMA_KEEP_ALIVE
 
 signals:   SIGTERM finishes the answers on their way (server.drain_timeout_s), then ends
 systemd:   takes a socket from ollama-adapter.socket, says READY=1 and STOPPING=1, keeps the watchdog quiet

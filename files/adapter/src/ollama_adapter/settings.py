@@ -1,6 +1,7 @@
 """The adapter's settings: a TOML file, environment variables on top, checked together.
 
-A setting `port` in the section `[server]` is also read from `OLLAMA_ADAPTER_SERVER_PORT`; commas separate a list.
+A setting `port` in the section `[server]` is also read from `OLLAMA_ADAPTER_SERVER_PORT`; commas separate a list. What
+neither says comes from `OLLAMA_HOST`, `OLLAMA_ORIGINS` and `OLLAMA_KEEP_ALIVE`, the variables of an Ollama server.
 All mistakes are reported at once; an unknown key names the nearest known one.
 """
 
@@ -97,7 +98,7 @@ def setting(default: Any, help_text: str, check: Check | None = None) -> Any:
 class ServerSettings:
     """The side of the clients."""
 
-    host: str = setting("127.0.0.1", "address to listen on; ignored when systemd hands over a socket", _filled)
+    host: str = setting("127.0.0.1", "address to listen on, empty: all; ignored when systemd hands over a socket")
     port: int = setting(11434, "port to listen on; ignored when systemd hands over a socket", _between(0, 65535))
     ollama_version: str = setting("0.32.15", "what /api/version says; clients compare it", _filled)
     processes: int = setting(1, "processes that share the port, for more than one core", _between(1, 128))

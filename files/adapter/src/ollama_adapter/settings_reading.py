@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from .ollama import environment as ollamas
 from .ollama.names import parse
 from .settings import ENVIRONMENT_PREFIX, SECTIONS, Settings, SettingsError, VllmSettings
 
@@ -37,7 +38,9 @@ def load(path: Path | None, environment: Mapping[str, str] | None = None) -> Set
             raise SettingsError([f"{path}: cannot be read: {error}"]) from None
         except tomllib.TOMLDecodeError as error:
             raise SettingsError([f"{path}: not TOML: {error}"]) from None
-    _apply_environment(document, os.environ if environment is None else environment, mistakes)
+    given = os.environ if environment is None else environment
+    _apply_environment(document, given, mistakes)
+    _fill_from_ollamas_environment(document, given)
     sections: dict[str, Any] = {}
     further = document.pop("models", [])
     if isinstance(further, list) and all(isinstance(entry, dict) for entry in further):
@@ -146,6 +149,26 @@ def _apply_environment(document: dict[str, Any], environment: Mapping[str, str],
         table = document.setdefault(section, {})
         if isinstance(table, dict):
             table[item.name] = value
+
+
+def _fill_from_ollamas_environment(document: dict[str, Any], environment: Mapping[str, str]) -> None:
+    """What an Ollama server is told, where nobody told the adapter. It comes last: many a shell has OLLAMA_HOST for the
+    command line client, and that must not move a service whose file says where it listens."""
+    values = {name: ollamas.value(environment.get(f"OLLAMA_{name}", "")) for name in ("HOST", "ORIGINS", "KEEP_ALIVE")}
+    found: list[tuple[Any, str, Any]] = []
+    if values["HOST"]:
+        host, port = ollamas.listening_at(values["HOST"])
+        server = document.setdefault("server", {})
+        found += [(server, "host", host), (server, "port", port)]
+    if values["ORIGINS"]:
+        found.append((document.setdefault("server", {}), "origins", ollamas.origins(values["ORIGINS"])))
+    if keep_alive := ollamas.keep_alive(values["KEEP_ALIVE"]):
+        further = document.get("models")
+        models = [document.setdefault("vllm", {}), *(further if isinstance(further, list) else [])]
+        found += [(model, "keep_alive", keep_alive) for model in models]
+    for table, key, value in found:
+        if isinstance(table, dict):
+            table.setdefault(key, value)
 
 
 def _from_text(text: str, default: Any) -> Any:

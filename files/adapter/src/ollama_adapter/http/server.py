@@ -13,6 +13,7 @@ from .exchange import Exchange
 from .head import Refusal, end_of_head, parse_head
 
 _LINGER_S = 2.0
+_FIRST_REQUEST_WITHIN_S = 1.0
 _MAX_PIPELINED_BYTES = 65_536
 
 
@@ -52,8 +53,16 @@ class Clients:
             connection.check_time(now)
 
     def drain(self) -> None:
-        """Take no further requests; idle connections end now, busy ones after their answer."""
+        """Take no further requests; idle connections end now, busy ones after their answer.
+
+        A connection on which nothing has come yet was made a moment ago: its request is on its way: that is awaited.
+        """
         self.is_draining = True
+        for connection in list(self.connections):
+            connection.close_if_idle(spares_new=True)
+        asyncio.get_running_loop().call_later(_FIRST_REQUEST_WITHIN_S, self._close_idle)
+
+    def _close_idle(self) -> None:
         for connection in list(self.connections):
             connection.close_if_idle()
 
@@ -76,6 +85,7 @@ class ClientConnection(asyncio.Protocol):
         self._body: LengthBody | ChunkedBody | None = None
         self._exchange: Exchange | None = None
         self._is_lingering = False
+        self._is_new = True  # nothing has come yet
         self._is_reading_paused = False
         self._wants_pause = False
         self._is_processing = False
@@ -111,6 +121,7 @@ class ClientConnection(asyncio.Protocol):
             self._since = self._loop.time()  # of the first byte of a head: a trickle does not move it
         elif self._body is not None:
             self._since = self._loop.time()
+        self._is_new = False
         self._buffer = self._buffer + data if self._buffer else data
         self._process()
 
@@ -186,8 +197,10 @@ class ClientConnection(asyncio.Protocol):
         elif self._exchange is None and waited > settings.idle_timeout_s and self._transport is not None:
             self._transport.close()
 
-    def close_if_idle(self) -> None:
-        """End the connection unless it is in the middle of something."""
+    def close_if_idle(self, spares_new: bool = False) -> None:
+        """End the connection unless it is in the middle of something, or new."""
+        if spares_new and self._is_new:
+            return
         if self._exchange is None and not self._buffer and self._transport is not None:
             self._transport.close()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
@@ -53,7 +54,12 @@ def listening_sockets(server: ServerSettings) -> list[socket.socket]:
     for family, _, _, _, address in socket.getaddrinfo(
         server.host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     ):
-        opened = socket.create_server((str(address[0]), port), family=family, backlog=BACKLOG, reuse_port=False)
+        try:
+            opened = socket.create_server((str(address[0]), port), family=family, backlog=BACKLOG, reuse_port=False)
+        except OSError as error:
+            if error.errno == errno.EAFNOSUPPORT and sockets:  # a kernel without IPv6; every address is IPv4 then
+                continue
+            raise
         opened.setblocking(False)
         port = port or opened.getsockname()[1]
         sockets.append(opened)
