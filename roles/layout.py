@@ -19,6 +19,8 @@ CACHE = "/var/cache/llm"
 LIBEXEC = "/usr/local/lib/llm"
 CREDENTIALS = f"{ETC}/credentials"
 HUB_TOKEN = f"{CREDENTIALS}/hub-token"
+ADAPTER_TOKEN = f"{CREDENTIALS}/adapter-token"
+ADAPTER_STATE = "/var/lib/ollama-adapter"  # virtual models; systemd's StateDirectory, a link into /var/lib/private
 UNITS = "/etc/systemd/system"
 STATE_FILE = f"{STATE}/state.json"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from difflib import get_close_matches
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
@@ -92,7 +92,11 @@ def dotted(loc: tuple[int | str, ...]) -> str:
 def fields_at(model: type[BaseModel], sections: tuple[int | str, ...]) -> list[str]:
     """Full dotted names of the fields of the section that `sections` leads to."""
     for section in sections:
-        annotation = model.model_fields[str(section)].annotation
+        if isinstance(section, int):  # an element of a list: the list's step has led to its model
+            continue
+        annotation: Any = model.model_fields[section].annotation
+        if get_origin(annotation) is tuple:
+            annotation = get_args(annotation)[0]
         if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
             return []
         model = annotation

@@ -10,6 +10,7 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
 
 from roles.settings import Settings
 from roles.site import ENVIRONMENT_NAMES, Site
@@ -60,16 +61,26 @@ def fields(model: type[Settings], prefix: str = "") -> Iterator[tuple[str, Field
     for name, field in model.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, Settings):
             sections.append((name, field.annotation))
-        else:
-            yield f"{prefix}{name}", field, model
+            continue
+        yield f"{prefix}{name}", field, model
+        if element := element_of(field):
+            sections.append((f"{name}[]", element))
     for name, section in sections:
         yield from fields(section, f"{prefix}{name}.")
+
+
+def element_of(field: FieldInfo) -> type[Settings] | None:
+    """The section that each element of a list is, if it is one."""
+    first = next(iter(get_args(field.annotation)), None)
+    return first if isinstance(first, type) and issubclass(first, Settings) else None
 
 
 def value(field: FieldInfo) -> str:
     """The default as an operator would write it."""
     default = field.default
-    if default is None:
+    if default is PydanticUndefined:
+        return "required"
+    if default is None or default == "":
         return "–"
     if isinstance(default, tuple):
         return ", ".join(f"`{item}`" for item in default) or "none"
@@ -82,6 +93,8 @@ def allowed(field: FieldInfo) -> str:
     options = [kind for kind in get_args(annotation) if kind is not NoneType]
     if get_origin(annotation) in (Union, UnionType):
         annotation = options[0]
+    if element_of(field):
+        return "list of sections"
     if get_origin(annotation) is Literal:
         return " or ".join(f"`{option}`" for option in get_args(annotation))
     limits = {

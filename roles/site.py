@@ -119,7 +119,13 @@ def taken_from_environment(environment: Mapping[str, str]) -> list[str]:
 
 def conflicts(site: Site) -> list[str]:
     """What is wrong between settings that are each right by themselves."""
-    return [*_port_conflicts(site), *_name_conflicts(site), *_url_conflicts(site), *_gpu_conflicts(site)]
+    return [
+        *_port_conflicts(site),
+        *_name_conflicts(site),
+        *_url_conflicts(site),
+        *_gpu_conflicts(site),
+        *_adapter_conflicts(site),
+    ]
 
 
 def _port_conflicts(site: Site) -> Iterable[str]:
@@ -143,9 +149,18 @@ def _port_conflicts(site: Site) -> Iterable[str]:
 
 def _name_conflicts(site: Site) -> Iterable[str]:
     vision = {canonical(name): name for name in site.ollama.vision.models}
-    for alias in site.vllm.aliases:
-        if other := vision.get(canonical(alias)):
-            yield f"vllm.aliases: {alias!r} is claimed by ollama.vision.models too, as {other!r}; a name has one backend"
+    text: dict[str, str] = {}
+    served = {
+        "vllm.aliases": site.vllm.aliases,
+        **{f"adapter.models[{number}].aliases": model.aliases for number, model in enumerate(site.adapter.models)},
+    }
+    for key, aliases in served.items():
+        for alias in aliases:
+            name = canonical(alias)
+            if other := vision.get(name):
+                yield f"{key}: {alias!r} is claimed by ollama.vision.models too, as {other!r}; a name has one backend"
+            if (first := text.setdefault(name, key)) != key:
+                yield f"{key}: {alias!r} is claimed by {first} too; a name has one backend"
 
 
 def _url_conflicts(site: Site) -> Iterable[str]:
@@ -175,6 +190,14 @@ def _gpu_conflicts(site: Site) -> Iterable[str]:
             f"vllm.tensor_parallel_size: {site.vllm.tensor_parallel_size} cards wanted, "
             f"vllm.gpus names {len(site.vllm.gpus)}"
         )
+
+
+def _adapter_conflicts(site: Site) -> Iterable[str]:
+    own = f"http://127.0.0.1:{site.vllm.port}"
+    if own in {url.rstrip("/") for url in site.adapter.replicas}:
+        yield f"adapter.replicas: {own} is this host's own vLLM, which the adapter asks anyway"
+    if site.adapter.token_file and not site.adapter.require_token:
+        yield "adapter.token_file: names a token, but adapter.require_token is false: nobody would be asked for it"
 
 
 def _look_up(data: Mapping[str, Any], key: str) -> Any:

@@ -11,6 +11,8 @@ from roles.host_files import directory, put_bytes, write, write_inputs
 from roles.layout import (
     ADAPTER,
     ADAPTER_SOCKET,
+    ADAPTER_STATE,
+    ADAPTER_TOKEN,
     CACHE,
     ETC,
     LIBEXEC,
@@ -21,14 +23,19 @@ from roles.layout import (
     adapter_release,
     adapter_sources,
     ollama_version,
+    snapshot,
 )
 from roles.releases import index_option, release_current, release_installed, uv, uv_environment
 from roles.rendering import render
+from roles.secrets import read_secret, secret_file
 from roles.settings import reachable_address
 from roles.started_with import inputs_of
 
 if TYPE_CHECKING:
     from roles.site import Site
+
+
+CREDENTIAL = "token"
 
 
 @deploy("Adapter")
@@ -62,7 +69,13 @@ def install(site: Site) -> None:
 
 
 def configure(site: Site) -> None:
-    texts = rendered(site)
+    texts, settings = rendered(site), site.adapter
+    if settings.require_token:
+        secret_file(
+            name="Put the clients' token down, for root only",
+            path=ADAPTER_TOKEN,
+            read=lambda: read_secret(settings.token_variable, settings.token_file),
+        )
     write("Write the adapter's configuration", f"{ETC}/adapter.toml", texts["configuration"])
     write("Write the adapter's socket", f"{UNITS}/{ADAPTER_SOCKET}", texts["socket"])
     write("Write the adapter's unit", f"{UNITS}/{ADAPTER}", texts["unit"])
@@ -78,12 +91,21 @@ def configure(site: Site) -> None:
 def rendered(site: Site) -> dict[str, str]:
     """The text of every file of this role that depends on settings."""
     pin = site.model_pin
-    values = site.adapter.model_dump() | {
+    said = site.adapter.model_dump()
+    values = said | {
+        "keep_alive": duration(site.adapter.keep_alive),
+        "models": [model | {"keep_alive": duration(model["keep_alive"])} for model in said["models"]],
         "release": adapter_release().name,
         "current": adapter_release().current,
         "target": PHASE_TARGETS[2],
         "libexec": LIBEXEC,
         "etc": ETC,
+        "state": ADAPTER_STATE,
+        "state_name": ADAPTER_STATE.removeprefix("/var/lib/"),
+        "token_on_host": ADAPTER_TOKEN,
+        "credential_name": CREDENTIAL,
+        "credential": f"/run/credentials/{ADAPTER}/{CREDENTIAL}",  # $CREDENTIALS_DIRECTORY of systemd.exec(5)
+        "snapshot": snapshot(site).path,
         "socket": ADAPTER_SOCKET,
         "service": ADAPTER,
         "ollama_text": OLLAMA_TEXT,
@@ -104,6 +126,11 @@ def rendered(site: Site) -> dict[str, str]:
         "unit": render(__file__, "ollama-adapter.service", **values),
         "configuration": render(__file__, "adapter.toml", **values),
     }
+
+
+def duration(keep_alive: str) -> str:
+    """`-1`, which stands for ever in Ollama's settings, with a unit, as the adapter's file wants it."""
+    return f"{keep_alive}s" if keep_alive == "-1" else keep_alive
 
 
 def inputs(site: Site) -> dict[str, dict[str, str]]:

@@ -12,12 +12,15 @@ from pyinfra.api import deploy
 from pyinfra.operations import systemd
 
 from roles.host_files import write
-from roles.layout import ADAPTER, LIBEXEC, OLLAMA_TEXT, OLLAMA_VISION, UNITS, VLLM
+from roles.layout import ADAPTER, ADAPTER_TOKEN, CREDENTIALS, LIBEXEC, OLLAMA_TEXT, OLLAMA_VISION, UNITS, VLLM
 from roles.rendering import render
 from roles.settings import reachable_address
 
 if TYPE_CHECKING:
     from roles.site import Site
+
+
+TOKEN_NAME = ADAPTER_TOKEN.rpartition("/")[2]
 
 
 @deploy("Monitoring")
@@ -32,7 +35,7 @@ def monitoring(site: Site) -> None:
     write(
         "Write the unit of llm-check",
         f"{UNITS}/llm-check.service",
-        render(__file__, "llm-check.service", libexec=LIBEXEC),
+        check_unit(site),
     )
     write("Write its timer", f"{UNITS}/llm-check.timer", render(__file__, "llm-check.timer", interval=interval))
     systemd.service(name="Run llm-check by its timer", service="llm-check.timer", running=True, enabled=True)
@@ -47,9 +50,19 @@ def checks(site: Site) -> dict[str, str]:
         OLLAMA_TEXT: ("ollama", ollama, site.ollama.text.port, site.ollama.text.models),
         OLLAMA_VISION: ("ollama", ollama, site.ollama.vision.port, site.ollama.vision.models),
     }
-    return {
+    commands = {
         unit: shlex.join(
             [service, "--address", address, "--port", str(port), *(w for name in names for w in ("--model", name))]
         )
         for unit, (service, address, port, names) in asked.items()
     }
+    if site.adapter.require_token:
+        # As a service it has the token as a credential; by hand root reads it where it lies.
+        commands[ADAPTER] += f' --token-file "${{CREDENTIALS_DIRECTORY:-{CREDENTIALS}}}/{TOKEN_NAME}"'
+    return commands
+
+
+def check_unit(site: Site) -> str:
+    """The unit of llm-check."""
+    token = f"{TOKEN_NAME}:{ADAPTER_TOKEN}" if site.adapter.require_token else ""
+    return render(__file__, "llm-check.service", libexec=LIBEXEC, token=token)

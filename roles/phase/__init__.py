@@ -15,6 +15,7 @@ from pyinfra.api import deploy
 from roles.host_files import write
 from roles.layout import (
     ADAPTER,
+    ADAPTER_TOKEN,
     OLLAMA_TEXT,
     OLLAMA_VISION,
     PHASE_TARGETS,
@@ -38,6 +39,7 @@ from roles.phase.operations import (
     units_loaded,
 )
 from roles.rendering import render
+from roles.restarts import started_after
 from roles.settings import reachable_address
 
 if TYPE_CHECKING:
@@ -97,6 +99,14 @@ def activate(site: Site, inputs: Inputs) -> None:
     phase_started(name=f"Start Phase {site.phase}", phase=site.phase)
     for unit in PHASE_UNITS[site.phase]:
         unit_current(name=f"Have {unit} run with the current inputs", unit=unit, inputs=dict(inputs[unit]))
+    if site.phase == 2 and site.adapter.require_token:
+        # Nothing of the secret, not even a hash, is among the recorded inputs: everybody on the host can read those.
+        started_after(
+            name=f"Have {ADAPTER} run with the present token",
+            unit=ADAPTER,
+            path=ADAPTER_TOKEN,
+            restart=f"systemctl restart {ADAPTER}",
+        )
     for unit, arguments in gates(site).items():
         proved(name=f"Prove that {unit} serves", unit=unit, probe=arguments, timeout_s=gate_timeout_s(site, unit))
 
@@ -110,10 +120,11 @@ def gates(site: Site) -> dict[str, list[str]]:
             OLLAMA_VISION: vision,
             OLLAMA_TEXT: _probe("ollama", ollama_at, site.ollama.text.port, site.ollama.text.models),
         }
+    token = ["--token-file", ADAPTER_TOKEN] if site.adapter.require_token else []
     return {
         OLLAMA_VISION: vision,
         VLLM: _probe("vllm", "127.0.0.1", site.vllm.port, (site.vllm.served_name,)),
-        ADAPTER: _probe("adapter", adapter_at, site.adapter.port, site.vllm.aliases),
+        ADAPTER: [*_probe("adapter", adapter_at, site.adapter.port, site.vllm.aliases), *token],
     }
 
 

@@ -16,7 +16,7 @@ from pyinfra.api import Host
 
 from roles.preflight.facts import HostSurvey, MirrorAnswers, Question, Survey
 from roles.preflight.findings import Finding, error, note, refuses, report
-from roles.preflight.host_checks import host_findings
+from roles.preflight.host_checks import host_findings, token_findings
 from roles.preflight.mirror_checks import mirror_findings, model_sizes, questions
 from roles.preflight.needs import folders_to_fill, needs, paths_to_look_for
 from roles.secrets import HiddenLines, read_secret
@@ -70,11 +70,19 @@ def examine(site: Site) -> list[Finding]:
         token = read_secret(site.vllm.hub_token_variable, site.vllm.hub_token_file)
     except OSError as problem:
         return [error("vllm.hub_token_file", str(problem), "is it a file on this machine that you can read?")]
+    try:
+        clients_token = read_secret(site.adapter.token_variable, site.adapter.token_file)
+    except OSError as problem:
+        return [error("adapter.token_file", str(problem), "is it a file on this machine that you can read?")]
     missing = needs(site, survey.present, {})
     asked = questions(site, missing, token, survey.os, survey.os_version, survey.codename, DOCKER in survey.present)
     answers = ask(asked) if asked else {}
     missing = needs(site, survey.present, model_sizes(answers))
-    return [*host_findings(site, survey, missing), *mirror_findings(site, missing, answers, token is not None)]
+    return [
+        *host_findings(site, survey, missing),
+        *token_findings(site, survey, clients_token),
+        *mirror_findings(site, missing, answers, token is not None),
+    ]
 
 
 def ask(asked: Sequence[Question]) -> dict[str, Any]:

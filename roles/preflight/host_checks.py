@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from roles.apt_repositories import cuda_fingerprint, cuda_key
-from roles.layout import OUR_UNITS, PHASE_TARGETS
+from roles.layout import ADAPTER_TOKEN, OUR_UNITS, PHASE_TARGETS
 from roles.preflight.facts import Listener, Survey
 from roles.preflight.findings import Finding, error, note, warning
 from roles.preflight.needs import Needs
@@ -14,6 +15,7 @@ from roles.site import Site
 SUPPORTED = {"debian": ("12", "13"), "ubuntu": ("22.04", "24.04", "26.04")}
 VLLM_FLOOR = 7.5  # compute capability; Pascal is 6.x, Volta 7.0 (vLLM 0.33.0 supported hardware)
 GB = 10**9
+SHORT_TOKEN = 16  # characters; below that somebody who tries has a chance
 RESERVE = 2 * GB  # what the system keeps: journal, package manager, temporary files
 
 
@@ -110,11 +112,38 @@ def _gpu(site: Site, survey: Survey) -> Iterator[Finding]:
                 yield error(key, f"{card} is not a card of this host", f"one of: {', '.join(sorted(known))}")
 
 
+def token_findings(site: Site, survey: Survey, token: str | None) -> list[Finding]:
+    """Whether clients can be asked for a token. What it is appears in no finding.
+
+    :param token: what the controller has.
+    """
+    settings = site.adapter
+    key = "adapter.token_file" if settings.token_file else "adapter.token_variable"
+    if not settings.require_token:
+        return []
+    if token is None and ADAPTER_TOKEN not in survey.present:
+        return [
+            error(
+                "adapter.require_token",
+                f"there is no token: {settings.token_file or settings.token_variable} on this machine is empty, "
+                "and the host has none from an earlier run",
+                f"export {settings.token_variable}=…, or name a file with adapter.token_file",
+            )
+        ]
+    if token is not None and not re.fullmatch(r"[!#-\[\]-~]+", token):
+        fact = "the token has a blank, a quotation mark, a backslash or a character beyond ASCII"
+        return [error(key, fact, "openssl rand -hex 32 makes a good one")]
+    if token is not None and len(token) < SHORT_TOKEN:
+        return [warning(key, f"the token has {len(token)} characters", "openssl rand -hex 32 makes a good one")]
+    return []
+
+
 def _reach(site: Site) -> Iterator[Finding]:
     if "0.0.0.0" in (site.adapter.address, site.ollama.address):
+        asked = f"; only the adapter asks for a token, Phase 1 on {site.adapter.port} does not"
         yield note(
             "exposure",
-            f"{site.adapter.port} and {site.ollama.vision.port} answer on every network of the host, without a password; "
-            "adapter.address and ollama.address narrow that",
+            f"{site.adapter.port} and {site.ollama.vision.port} answer on every network of the host, without a password"
+            f"{asked if site.adapter.require_token else ''}; adapter.address and ollama.address narrow that",
         )
     yield note("phase", f"the host will come up in {PHASE_TARGETS[site.phase]} at every boot")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from roles.apt_repositories import KEYRINGS
 from roles.layout import (
+    ADAPTER_TOKEN,
     OPT,
     adapter_release,
     ollama_home,
@@ -55,7 +56,15 @@ def paths_to_look_for(site: Site) -> list[str]:
     models = [ollama_manifest("text", m) for m in site.ollama.text.models]
     models += [ollama_manifest("vision", m) for m in site.ollama.vision.models]
     releases = [uv_release(), vllm_release(site), adapter_release(), ollama_release(site)]
-    return [*(release.marker for release in releases), snapshot(site).marker, *models, DRIVER_KEY, TOOLKIT_KEY]
+    secrets = [ADAPTER_TOKEN] if site.adapter.require_token else []
+    return [
+        *(release.marker for release in releases),
+        snapshot(site).marker,
+        *models,
+        DRIVER_KEY,
+        TOOLKIT_KEY,
+        *secrets,
+    ]
 
 
 def folders_to_fill(site: Site) -> list[str]:

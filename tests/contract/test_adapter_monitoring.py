@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,7 +17,7 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as read_plain
 
-from tests.contract.adapter_process import AdapterProcess, Start
+from tests.contract.adapter_process import AdapterProcess, Start, environment
 from tests.contract.ollama_stand_in import OllamaStandIn
 from tests.contract.vllm_stand_in import Behaviour, VllmStandIn
 
@@ -121,6 +123,19 @@ def test_with_a_token_only_clients_that_have_it_are_answered(
         passed = httpx.post(url(adapter, "/api/generate"), json={"model": "llava", "prompt": "hi"}, headers=token)
         assert passed.status_code == 200
     assert all(not {"authorization", "x-api-key"} & request.headers.keys() for request in vision.received)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_token_file_without_a_token_lets_nobody_in_instead_of_everybody(tmp_path: Path, processes: int) -> None:
+    token, config = tmp_path / "token", tmp_path / "adapter.toml"
+    config.write_text(f'[server]\nport = 0\nprocesses = {processes}\ntoken_file = "{token}"\n')
+    for content, said in ((None, "No such file"), ("\n", f"server.token_file: {token} is empty")):
+        if content is not None:
+            token.write_text(content)
+        command = [sys.executable, "-m", "ollama_adapter", "--config", str(config)]
+        done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=60)
+        assert (done.returncode, said in done.stderr) == (1, True), done.stderr
+        assert "who has the port" not in done.stderr
 
 
 def test_requests_beyond_the_limit_are_told_that_the_queue_is_full(vllm: VllmStandIn, start_adapter: Start) -> None:

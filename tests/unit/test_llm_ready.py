@@ -28,13 +28,18 @@ OLLAMA: dict[str, Any] = {
 
 
 @contextmanager
-def service(answers: dict[str, Any]) -> Iterator[int]:
-    """A server on loopback that answers paths from a table; what is not in it is 404. Yields the port."""
+def service(answers: dict[str, Any], token: str = "") -> Iterator[int]:
+    """A server on loopback that answers paths from a table; what is not in it is 404. Yields the port.
+
+    :param token: what clients must send; empty: nothing.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         def answer(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length", 0)))
             found = answers.get(self.path)
+            if token and self.headers.get("Authorization") != f"Bearer {token}":
+                found = 401
             status = found if isinstance(found, int) else 404 if found is None else 200
             body = b"" if found in ("", None) or isinstance(found, int) else json.dumps(found).encode()
             self.send_response(status)
@@ -101,6 +106,17 @@ def test_an_embedding_model_is_proved_by_a_vector() -> None:
         assert ready("ollama", port, "--model", "nomic-embed-text").returncode == 0
     with service(embedding | {"/api/embed": {"embeddings": []}}) as port:
         assert "no embedding made" in ready("ollama", port, "--model", "nomic-embed-text").stderr
+
+
+def test_a_service_that_asks_for_a_token_gets_the_one_in_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text("open-sesame\n")
+    with service(OLLAMA, token="open-sesame") as port:
+        done = ready("adapter", port, "--model", "llava:7b")
+        assert (done.returncode, "answered 401" in done.stderr) == (1, True)
+        assert ready("adapter", port, "--model", "llava:7b", "--token-file", str(file)).returncode == 0
+        done = ready("adapter", port, "--model", "llava:7b", "--token-file", str(tmp_path / "none"))
+        assert (done.returncode, "No such file" in done.stderr) == (2, True)
 
 
 def test_rubbish_is_no_reason_to_crash() -> None:

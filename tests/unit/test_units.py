@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from roles import adapter, monitoring, ollama, phase, vllm
-from roles.layout import LIBEXEC, PHASE_TARGETS, PHASE_UNITS
+from roles.layout import PHASE_TARGETS, PHASE_UNITS
 from roles.rendering import render, systemd_word
 from roles.site import Site, site_from
 
@@ -19,6 +19,7 @@ SITES: dict[str, dict[str, Any]] = {
     "gpu": {"vllm": {"gpus": ["GPU-8f1c"]}, "ollama": {"vision": {"gpus": ["GPU-77aa"], "gpu_overhead_bytes": 10**9}}},
     "cpu": {"gpu": "none"},
     "base model": {"vllm": {"model": "meta-llama/Llama-2-7b-hf"}},
+    "with a token": {"adapter": {"require_token": True, "processes": 4}},
     "odd words": {"vllm": {"extra_args": ["--override-generation-config", '{"top_k": 20, "x": "50%"}', "$HOME"]}},
 }
 
@@ -41,7 +42,7 @@ def units(site: Site) -> dict[str, str]:
         "ollama-text-models.service": ollama.rendered(site, "text")["pull"],
         "ollama-adapter.service": adapter.rendered(site)["unit"],
         "ollama-adapter.socket": adapter.rendered(site)["socket"],
-        "llm-check.service": render(monitoring.__file__, "llm-check.service", libexec=LIBEXEC),
+        "llm-check.service": monitoring.check_unit(site),
         "llm-check.timer": render(monitoring.__file__, "llm-check.timer", interval=60),
         **targets,
     }

@@ -13,13 +13,14 @@ that is meant to be there, say so in the host's data, as "program:port" or "prog
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 from testinfra.host import Host
 
-from roles.layout import OUR_UNITS, PHASE_TARGETS
+from roles.layout import ADAPTER_TOKEN, OUR_UNITS, PHASE_TARGETS
 from roles.site import Site
 from tests.verify.connection import Connection, Connections
 from tests.verify.seen import (
@@ -214,7 +215,8 @@ def vllm(site: Site, endpoint: Callable[[str, int], Endpoint]) -> Endpoint:
 
 @pytest.fixture(scope="session")
 def adapter(site: Site, endpoint: Callable[[str, int], Endpoint]) -> Endpoint:
-    return endpoint(site.adapter.address, site.adapter.port)
+    asked = endpoint(site.adapter.address, site.adapter.port)
+    return dataclasses.replace(asked, token_file=ADAPTER_TOKEN) if site.adapter.require_token else asked
 
 
 @pytest.fixture(scope="session")

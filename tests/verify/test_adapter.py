@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from typing import Any
 
 import pytest
 
-from roles.layout import ollama_version
+from roles.layout import ADAPTER_STATE, ollama_version
 from roles.model_names import canonical
 from roles.site import Site
-from tests.verify.conftest import Expect
+from tests.verify.conftest import Expect, Run
 from tests.verify.web import Endpoint
 
 pytestmark = pytest.mark.phase(2)
@@ -103,6 +104,19 @@ def test_the_adapter_knows_no_other_model(adapter: Endpoint) -> None:
     for path, body in (("/api/generate", GENERATE), ("/api/chat", CHAT), ("/api/show", {})):
         answer = adapter.post(path, {"model": "verify-has-no-such-model", **body})
         assert "not found" in answer.json(status=404)["error"], answer.said
+
+
+def test_the_adapter_asks_for_the_token_where_the_settings_say_so(adapter: Endpoint, site: Site) -> None:
+    stranger = dataclasses.replace(adapter, token_file="")
+    answer = stranger.get("/api/tags")
+    assert answer.status == (401 if site.adapter.require_token else 200), answer.said
+    for path in ("/", "/health", "/ready"):  # what probes ask, who have none
+        answer = stranger.get(path)
+        assert answer.status == 200, answer.said
+
+
+def test_the_adapter_keeps_virtual_models_where_they_outlive_it(run: Run, expect: Expect) -> None:
+    expect("mode of the state directory", {"mode": "700"}, {"mode": run(f"stat -L -c %a {ADAPTER_STATE}")[1].strip()})
 
 
 def test_the_adapter_refuses_what_is_no_json(adapter: Endpoint) -> None:

@@ -13,7 +13,13 @@ from tests.verify.web import ask_from_here, is_any, is_loopback, url_of
 
 
 def expect_ollama_at(
-    address: str, port: int, target: Target, site: Site, connection: Connection, expect: Expect
+    address: str,
+    port: int,
+    target: Target,
+    site: Site,
+    connection: Connection,
+    expect: Expect,
+    asks_for_token: bool = False,
 ) -> None:
     __tracebackhide__ = True
     if is_loopback(address):
@@ -22,6 +28,9 @@ def expect_ollama_at(
     if any(way.get(option, "none") != "none" for option in ("proxyjump", "proxycommand")):
         pytest.skip(f"{target.name}: reached through a jump host; this machine is not where its clients are")
     answer = ask_from_here(target.name, url_of(way["hostname"] if is_any(address) else address, port) + "/api/version")
+    if asks_for_token:  # it stays on the host
+        expect(answer.question, {"status": 401}, {"status": answer.status})
+        return
     expect(answer.question, {"version": ollama_version(site)}, answer.json())
 
 
@@ -30,7 +39,8 @@ def test_the_text_models_are_served_to_clients(
 ) -> None:
     # The settings insist that both phases serve text on the same port.
     address = site.adapter.address if site.phase == 2 else site.ollama.address
-    expect_ollama_at(address, site.adapter.port, target, site, connection, expect)
+    asks = site.phase == 2 and site.adapter.require_token
+    expect_ollama_at(address, site.adapter.port, target, site, connection, expect, asks_for_token=asks)
 
 
 def test_the_vision_models_are_served_to_clients(

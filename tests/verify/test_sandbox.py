@@ -6,6 +6,7 @@ import pytest
 
 from roles.layout import (
     ADAPTER,
+    ADAPTER_TOKEN,
     CREDENTIALS,
     ETC,
     HUB_TOKEN,
@@ -23,6 +24,7 @@ from tests.verify.seen import Unit
 from tests.verify.targets import Target
 
 USERS = {VLLM: "vllm", VLLM_MODEL: "vllm", ADAPTER: "ollama-adapter", OLLAMA_TEXT: "ollama", OLLAMA_VISION: "ollama"}
+SECRETS = (HUB_TOKEN, ADAPTER_TOKEN)
 SANDBOX = {
     "NoNewPrivileges": "yes",
     "ProtectSystem": "strict",
@@ -65,28 +67,30 @@ def test_the_kernel_holds_every_process_to_it(site: Site, units: dict[str, Unit]
         expect(f"main process of {unit} in /proc", {"root": False}, {"root": seen.get("Uid", ["0"])[0] == "0"})
 
 
-def test_the_hub_token_is_roots_alone(site: Site, run: Run, expect: Expect) -> None:
-    if run(f"test -e {HUB_TOKEN}")[0]:
-        pytest.skip("no hub token on this host")
-    seen = run(f"stat -c '%n %U:%G %a' {CREDENTIALS} {HUB_TOKEN}")[1].splitlines()
-    wanted = {CREDENTIALS: "root:root 700", HUB_TOKEN: "root:root 600"}
+@pytest.mark.parametrize("secret", SECRETS)
+def test_a_secret_is_roots_alone(secret: str, site: Site, run: Run, expect: Expect) -> None:
+    if run(f"test -e {secret}")[0]:
+        pytest.skip(f"no {secret} on this host")
+    seen = run(f"stat -c '%n %U:%G %a' {CREDENTIALS} {secret}")[1].splitlines()
+    wanted = {CREDENTIALS: "root:root 700", secret: "root:root 600"}
     expect("owner and mode", wanted, dict(line.split(" ", 1) for line in seen))
 
 
-def test_the_hub_token_is_in_no_unit_file_setting_or_environment(
-    target: Target, site: Site, units: dict[str, Unit], run: Run
+@pytest.mark.parametrize("secret", SECRETS)
+def test_a_secret_is_in_no_unit_file_setting_or_environment(
+    secret: str, target: Target, site: Site, units: dict[str, Unit], run: Run
 ) -> None:
-    if run(f"test -s {HUB_TOKEN}")[0]:
-        pytest.skip("no hub token on this host")
-    # The comparison happens on the host: the token never leaves it.
+    if run(f"test -s {secret}")[0]:
+        pytest.skip(f"no {secret} on this host")
+    # The comparison happens on the host: the secret never leaves it.
     pids = " ".join(units[unit]["MainPID"] for unit in running(site))
     script = (
-        f"grep -rlFf {HUB_TOKEN} {UNITS} {ETC} --exclude-dir=credentials; "
-        f"for u in {' '.join(sorted(OUR_UNITS))}; do systemctl show $u | grep -qFf {HUB_TOKEN} && echo systemctl show $u; done; "
-        f"for p in {pids}; do for f in environ cmdline; do grep -qaFf {HUB_TOKEN} /proc/$p/$f && echo /proc/$p/$f; done; done; true"
+        f"grep -rlFf {secret} {UNITS} {ETC} --exclude-dir=credentials; "
+        f"for u in {' '.join(sorted(OUR_UNITS))}; do systemctl show $u | grep -qFf {secret} && echo systemctl show $u; done; "
+        f"for p in {pids}; do for f in environ cmdline; do grep -qaFf {secret} /proc/$p/$f && echo /proc/$p/$f; done; done; true"
     )
     found = run(script)[1].splitlines()
-    assert not found, f"{target.name}: expected the hub token in {HUB_TOKEN} alone, seen also in: {', '.join(found)}"
+    assert not found, f"{target.name}: expected the content of {secret} there alone, seen also in: {', '.join(found)}"
 
 
 def test_no_environment_holds_a_variable_that_is_named_like_a_secret(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import errno
 import logging
 import sys
 from collections.abc import Sequence
@@ -66,7 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (OSError, ValueError) as error:
         server = settings.server
         print(f"cannot serve on {server.host}:{server.port}: {error}", file=sys.stderr)
-        print(f"who has the port: ss -ltnp 'sport = :{server.port}'", file=sys.stderr)
+        if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+            print(f"who has the port: ss -ltnp 'sport = :{server.port}'", file=sys.stderr)
         return 1
     return 0
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from pathlib import Path
 
 from .go.json import BadBody, decode
 from .http import error_shapes
 from .http.answer import JSON
 from .http.exchange import BufferedBody, DiscardedBody, Exchange
-from .http.guards import Origins, allows_host, has_token, is_loopback, is_same_origin
+from .http.guards import Origins, allows_host, has_token, is_loopback, is_same_origin, token_of
 from .models.catalogue import Catalogue, Residency
 from .models.fact_finder import FactFinder
 from .models.requests import Handler, ModelRequest, is_valid_name
@@ -83,8 +82,7 @@ class Application:
         metrics = Metrics()
         self._measuring = Measuring(metrics, self.catalogue.label)
         self._monitoring = Monitoring(metrics, upstreams, self.peers, counts)
-        token_file = settings.server.token_file
-        self._token = Path(token_file).read_bytes().strip() if token_file else b""
+        self._token = token_of(settings.server.token_file)
         self._simple: dict[str, Callable[[Exchange], None]] = {
             "root": lambda exchange: exchange.respond(200, b"Ollama is running", b"text/plain; charset=utf-8"),
             "health": lambda exchange: exchange.respond(200, b'{"status":"ok"}'),

@@ -1,4 +1,4 @@
-"""Which browsers and which Host headers are let in (ollama-api 1.5 and 1.6). Pure decisions."""
+"""Which browsers and which Host headers are let in (ollama-api 1.5 and 1.6), and who has the token."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import re
 import socket
 from collections.abc import Iterable
 from functools import lru_cache
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from .head import RequestHead
@@ -64,6 +65,20 @@ class Origins:
             (b"Access-Control-Allow-Methods", b"GET,POST,PUT,PATCH,DELETE,HEAD,OPTIONS"),
             (b"Access-Control-Max-Age", b"43200"),
         ]
+
+
+def token_of(path: str) -> bytes:
+    """The token in a file; empty where no file is named: then nobody is asked for one.
+
+    :raises OSError: it cannot be read.
+    :raises ValueError: it is empty. To serve everybody is not what somebody wants who has named a file.
+    """
+    if not path:
+        return b""
+    token = Path(path).read_bytes().strip()
+    if not token:
+        raise ValueError(f"server.token_file: {path} is empty")
+    return token
 
 
 def has_token(head: RequestHead, token: bytes) -> bool:

@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 
+from ..http.guards import token_of
 from ..settings import ServerSettings, Settings
 from .access_log import AccessLog
 from .peers import Place
@@ -19,10 +20,11 @@ def run(settings: Settings, log: AccessLog) -> None:
     """Serve until told to stop.
 
     :raises OSError: the address cannot be listened on.
-    :raises ValueError: systemd's variables are broken.
+    :raises ValueError: systemd's variables are broken, or the token is empty.
     """
     import uvloop
 
+    token_of(settings.server.token_file)  # each process reads it for itself; the first one can say what is wrong
     sockets = handed_over_sockets(os.environ) or listening_sockets(settings.server)
     if settings.server.processes == 1:
         uvloop.run(serve(settings, log, sockets))

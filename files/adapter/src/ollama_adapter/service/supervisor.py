@@ -177,8 +177,9 @@ class Supervisor:
                 os.kill(process.pid, signal.SIGTERM)
         deadline = time.monotonic() + self._drain_timeout_s + _KILL_AFTER_S
         while any(process.pid for process in self._processes):
-            self._wait(wake_up, 0.1)
+            self._wait(wake_up, BEAT_S)
             self._reap()
+            self._notifier.alive()
             if time.monotonic() > deadline:
                 for process in self._processes:
                     if process.pid:
