@@ -25,7 +25,8 @@ A host's settings come from `inventory/`: a section is a dictionary (`vllm = {"m
 `--data vllm.max_model_len=8192`. An unknown key is refused with its nearest match, and every problem of a host is listed at once.
 
 Secrets are not settings: the hub token is read on the controller from the variable `HF_TOKEN` (or the file that
-`vllm.hub_token_file` names) and reaches the service as a systemd credential.
+`vllm.hub_token_file` names) and reaches the service as a systemd credential. So does the token of the adapter's clients, from
+`OLLAMA_ADAPTER_TOKEN` or `adapter.token_file`, if `adapter.require_token` is set.
 
 ## Names of the original system
 
