@@ -38,7 +38,7 @@ class Lab:
     @classmethod
     def for_checkout(cls, path: Path | str | None = None, suffix: str = "", report: Report | None = None) -> Lab:
         """The lab of a checkout (of the one this file is in, by default); `suffix` names a second lab beside it."""
-        checkout = Path(path) if path is not None else Path(__file__).parent.parent
+        checkout = Path(path) if path is not None else Path(__file__).resolve().parent.parent
         return cls(checkout.resolve(), suffix, report if report is not None else to_stderr())
 
     # What there is

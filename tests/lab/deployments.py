@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,7 @@ class Operator:
     """Somebody at the controller, whose inventory is this lab."""
 
     lab: Lab
+    checkout: Path = CHECKOUT
 
     @property
     def environment(self) -> dict[str, str]:
@@ -63,7 +65,7 @@ class Operator:
         """`pyinfra lab/inventory deploy.py …` to its end; `hosts` limits the run. Never prompts."""
         done = subprocess.run(
             self._command(arguments, playbook, hosts),
-            cwd=CHECKOUT,
+            cwd=self.checkout,
             env=self.environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -91,7 +93,7 @@ class Operator:
         said, reached = "", False
         with subprocess.Popen(
             self._command(("-y",), "deploy.py", hosts),
-            cwd=CHECKOUT,
+            cwd=self.checkout,
             env=self.environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -108,6 +110,16 @@ class Operator:
             process.wait(TIMEOUT_S)
         assert reached, said
         return said
+
+    def of_next_version(self, folder: Path) -> Operator:
+        """Somebody with a checkout in `folder` that has another version of the adapter, and the same lab."""
+        for part in ("roles", "files"):
+            shutil.copytree(CHECKOUT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+        for part in ("deploy.py", "rollback.py", "config.py", "lab"):
+            (folder / part).symlink_to(CHECKOUT / part)
+        with (folder / "files/adapter/src/ollama_adapter/__init__.py").open("a") as source:
+            source.write("# The next version.\n")
+        return replace(self, checkout=folder)
 
     @staticmethod
     def _command(arguments: tuple[str, ...], playbook: str, hosts: list[Host] | None) -> list[str]:
