@@ -5,7 +5,6 @@ from __future__ import annotations
 # What a name begins with -> why its exchanges are not compared yet: they need what the adapter's next stage brings.
 LATER = {
     "chat_raw_notmpl": "templates in Go's notation",
-    "create_bad_template": "templates in Go's notation",
 }
 
 # Name -> why it will stay different.

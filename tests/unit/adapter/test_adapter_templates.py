@@ -207,7 +207,7 @@ def test_a_template_that_cannot_be_read_is_refused_in_gos_words(template: str, m
     ],
 )
 def test_a_template_that_cannot_be_rendered_says_why(template: str) -> None:
-    with pytest.raises(TemplateError, match="^template: "):
+    with pytest.raises(TemplateError, match=r"^template: "):
         parse_template(template).with_messages([user("x")])
 
 

@@ -6,6 +6,7 @@ web pages. Templates come from clients, so they have bounds: how long they are, 
 
 from __future__ import annotations
 
+from .template_functions import FUNCTIONS
 from .template_lexer import Token, tokens
 from .template_nodes import (
     Action,
@@ -31,10 +32,7 @@ from .text import number, quoted, unquoted
 MAX_CHARACTERS = 64 * 1024
 MAX_DEPTH = 60  # of actions with an end and of parentheses, together
 
-FUNCTIONS = frozenset(
-    "and currentDate eq ge gt index json le len lt ne not or print printf println slice toTypeScriptType "
-    "yesterdayDate".split()
-)
+_FUNCTIONS = frozenset(("and", "or", *FUNCTIONS))
 _GO_ONLY_FUNCTIONS = frozenset(("call", "html", "js", "urlquery"))
 _OPERANDS = frozenset(
     (
@@ -279,7 +277,7 @@ class _Parser:
     def _check_function(self, name: str) -> None:
         if name in _GO_ONLY_FUNCTIONS:
             raise self._error(f"function {quoted(name)} is not supported by this server")
-        if name not in FUNCTIONS:
+        if name not in _FUNCTIONS:
             raise self._error(f"function {quoted(name)} not defined")
 
     def _go_down(self) -> None:

@@ -42,6 +42,18 @@ class OwnModel:
         """What is known about the model now."""
         return self.backend.facts
 
+    @property
+    def capabilities(self) -> tuple[str, ...]:
+        """What to list; a virtual model with a template of its own may have others than its base."""
+        names = self.facts.capabilities
+        return names if self.preset is None else self.preset.capabilities(names)
+
+    def can(self, capability: str) -> bool:
+        """Whether the model has one of Ollama's capabilities; while none is known, whether it might."""
+        if self.preset is None or not self.preset.template:
+            return self.backend.can(capability)
+        return capability in self.preset.capabilities(self.facts.abilities)
+
 
 def digest(facts: VllmSettings, name: ModelName) -> str:
     """64 hex digits, unique per name, because llm-ollama takes equal digests for aliases of one model and shows one."""
@@ -135,7 +147,7 @@ class Catalogue:
             "size": model.facts.size_bytes,
             "digest": model.digest,
             "details": details,
-            "capabilities": shown_capabilities(model.facts),
+            "capabilities": shown_capabilities(model.capabilities),
         }
 
     def ps_entry(self, model: OwnModel, expires_at: float) -> dict[str, Any]:
@@ -181,7 +193,7 @@ class Catalogue:
             answer["messages"] = messages
         basename = requested if for_copilot else facts.repository.rstrip("/").rpartition("/")[2]
         answer["model_info"] = model_info(facts, basename)
-        answer["capabilities"] = shown_capabilities(facts)
+        answer["capabilities"] = shown_capabilities(model.capabilities)
         answer["modified_at"] = local_stamp(model.modified)
         return answer
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -12,9 +12,13 @@ from typing import Any
 import msgspec
 
 from ..go.json import escape
+from ..go.template_nodes import TemplateError
+from ..ollama.prompt_template import parse_template
 from ..ollama.requests import TextRequest
 
 _encoder = msgspec.json.Encoder()
+
+_FIELDS = (("tools", "tools"), ("insert", "suffix"))  # capability -> what a template has that has a place for it
 
 # A part of a virtual model and the SHA-256 of its text, as Ollama names the layers of a model.
 Layer = tuple[str, str]
@@ -29,6 +33,28 @@ class Preset:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     messages: Sequence[Mapping[str, Any]] = ()
     licenses: Sequence[str] = ()
+
+    @cached_property
+    def _template_uses(self) -> frozenset[str]:
+        """Which of tools, insert and thinking the template has a place for, by Ollama's rule."""
+        try:
+            template = parse_template(self.template)
+        except TemplateError:  # each request will say so
+            return frozenset()
+        named = [name for name, field_name in _FIELDS if field_name in template.fields]
+        return frozenset([*named, *(["thinking"] if template.has_thinking_tags else [])])
+
+    def capabilities(self, of_base: Iterable[str]) -> tuple[str, ...]:
+        """The capabilities of a model with this preset. A template of its own must have a place for tools and for
+        thoughts; one for a suffix is all that filling in needs."""
+        names = tuple(of_base)
+        if not self.template:
+            return names
+        uses = self._template_uses
+        kept = [name for name in names if name in uses or name not in ("tools", "insert", "thinking")]
+        if "insert" in uses and "insert" not in kept and "completion" in kept:
+            kept.insert(kept.index("completion") + 1, "insert")
+        return tuple(kept)
 
     @cached_property
     def layers(self) -> tuple[Layer, ...]:

@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..go.template_nodes import TemplateError
 from ..models.catalogue import OwnModel
 from ..models.presets import Layer, Preset, combined
 from .names import ModelName
+from .prompt_template import parse_template
 from .showing import shown_template
 
 # Ollama's own folder, as it is named in the messages for what is not there (recorded, Ollama 0.32.15).
@@ -35,10 +37,12 @@ class Plan:
 
 
 def template_problem(template: str) -> str:
-    """Why a template cannot be honoured, "" where it can."""
-    if not template:
-        return ""
-    return "template is not supported: vLLM renders the model's own chat template (raw takes a prompt as it is)"
+    """Why a template cannot be read, "" where it can (recorded: create_bad_template)."""
+    try:
+        parse_template(template)
+    except TemplateError as error:
+        return f"template error: {error}"
+    return ""
 
 
 def missing_manifest(name: ModelName) -> str:

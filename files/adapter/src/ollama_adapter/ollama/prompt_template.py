@@ -86,8 +86,7 @@ class PromptTemplate:
         thinking = _thinking(think)
         for message in messages:
             role, content = message["role"], message["content"]
-            is_next = role == "system" and (now["Prompt"] or now["Response"]) or role == "user" and now["Response"]
-            if is_next:
+            if (role in ("user", "system") and now["Response"]) or (role == "system" and now["Prompt"]):
                 text += render(self._tree, {**now, **thinking})
                 now = {"System": "", "Prompt": "", "Response": ""}
             if role in _PARTS:

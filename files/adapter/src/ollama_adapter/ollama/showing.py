@@ -12,9 +12,9 @@ from ..vllm.fill_in_the_middle import in_ollamas_notation
 _PLAIN_TEMPLATE = "{{ .Prompt }}"
 
 
-def shown_capabilities(facts: ModelFacts) -> list[str]:
+def shown_capabilities(names: Iterable[str]) -> list[str]:
     """The capabilities to list. While none is known it is text: some clients take no model without any."""
-    return list(facts.capabilities) or ["completion"]
+    return list(names) or ["completion"]
 
 
 def shown_template(facts: ModelFacts) -> str:

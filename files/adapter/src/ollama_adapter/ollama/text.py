@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..go.decode import Reading
+from ..go.template_nodes import TemplateError
 from ..http.exchange import Exchange
 from ..models.catalogue import OwnModel, Residency
 from ..models.presets import with_preset
@@ -61,7 +62,7 @@ class TextHandler:
         def used() -> None:
             self._residency.use(own, time.time(), keep_alive)
 
-        problem = reason_to_refuse(request, own, backend.can)
+        problem = reason_to_refuse(request, own, own.can)
         if request.is_empty and request.keep_alive_s == 0:
             used()
             self._loaded(exchange, request, writer, "unload")
@@ -89,7 +90,7 @@ class TextHandler:
                     self._rendered(exchange, request, own)
                     return
                 Generation(exchange, request, backend, used, writer).begin()
-            except (BadOption, BadFormat) as error:
+            except (BadOption, BadFormat, TemplateError) as error:
                 exchange.respond_error(500, str(error))
 
     def _rendered(self, exchange: Exchange, request: TextRequest, own: OwnModel) -> None:
@@ -138,6 +139,6 @@ def reason_to_refuse(request: TextRequest, own: OwnModel, can: Callable[[str], b
         return f"{own.name.full} does not support tools"
     if request.think not in (None, False) and not can("thinking"):
         return f'"{request.model}" does not support thinking'
-    if request.template:
-        return "template is not supported: vLLM renders the model's own chat template (raw takes a prompt as it is)"
+    if request.template and request.has_images and can("vision"):
+        return "template does not work with images: vLLM takes them only through the model's own chat template"
     return None

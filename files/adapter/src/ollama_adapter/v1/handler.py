@@ -83,7 +83,7 @@ class V1Handler:
         if asked.text.stream:
             exchange.extra_headers += _STREAM_HEADERS
         # Clients such as Claude Code ask every model to think; Ollama lets those that cannot do without.
-        if request.own is not None and not request.own.backend.can("thinking"):
+        if request.own is not None and not request.own.can("thinking"):
             asked.text.think = None
         writer = MessagesWriter(request.name, estimated_tokens=asked.estimated_tokens)
         self._generate(exchange, request, asked.text, writer)

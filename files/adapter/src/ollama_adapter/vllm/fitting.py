@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ..go.template_nodes import TemplateError
 from ..ollama.requests import TextRequest
 from ..ollama.truncation import (
     MessageSearch,
@@ -143,7 +144,12 @@ class Fitting:
         def counted(ids: list[int] | None) -> None:
             done(None if ids is None else len(ids) + picture_tokens(messages))
 
-        self._calls.ids(tokenize_prompt(replace(self._request, messages=messages), self._model), counted)
+        try:
+            body = tokenize_prompt(replace(self._request, messages=messages), self._model)
+        except TemplateError as error:  # it needs a message that was left out
+            self._refuse(str(error))
+            return
+        self._calls.ids(body, counted)
 
     def _room(self, count: int | None) -> int | None:
         return None if self._request.shift or count is None else self._limit - count

@@ -71,6 +71,7 @@ class Generation:
         """Send the request to vLLM.
 
         :raises BadFormat: `format` is neither "json" nor a schema.
+        :raises TemplateError: see `text_prompt`.
         """
         if self._request.has_images and not (self._backend.can("vision") or self._backend.can("audio")):
             self._exchange.respond_error(400, NO_MULTIMODAL)
@@ -134,7 +135,9 @@ class Generation:
             self._stream.split_thoughts(self._splitter())
 
     def _splitter(self) -> ThoughtSplitter:
-        return ThoughtSplitter(is_open=self._request.raw and self._request.prompt.rstrip().endswith(OPENING))
+        request = self._request
+        prompt = text_prompt(request, self._backend.model) if request.raw or request.template else None
+        return ThoughtSplitter(is_open=(prompt or "").rstrip().endswith(OPENING))
 
     # The sink of vLLM's answer
 

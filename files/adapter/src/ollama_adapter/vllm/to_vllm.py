@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from ..ollama.options import to_sampling_fields
+from ..ollama.prompt_template import parse_template
 from ..ollama.requests import TextRequest
 from .fill_in_the_middle import fill_in
 
@@ -52,8 +53,9 @@ class VllmRequest:
 def to_vllm(request: TextRequest, model: TextModel, *, token_ids: bool = False, room: int | None = None) -> VllmRequest:
     """Translate a request whose options are checked.
 
-    Raw prompts, prompts with a suffix and models without a chat template go to `/v1/completions`, everything else to
-    `/v1/chat/completions`: Ollama renders a plain prompt through the chat template too (ollama-api 4.1).
+    Raw prompts, prompts with a suffix or a template and models without a chat template go to `/v1/completions`,
+    everything else to `/v1/chat/completions`: Ollama renders a plain prompt through the chat template too
+    (ollama-api 4.1).
 
     :param token_ids: ask for the ids of prompt and answer, for `context`.
     :param room: the most tokens that the answer may have, beside what the request says.
@@ -82,12 +84,34 @@ def from_ids(
 
 
 def text_prompt(request: TextRequest, model: TextModel) -> str | None:
-    """The prompt of a request whose prompt is no conversation; None for one that vLLM renders."""
+    """The prompt of a request whose prompt is no conversation; None for one that vLLM renders.
+
+    A template is not for requests with tools or pictures: only behind the model's own chat template does vLLM read
+    calls out of an answer, and take pictures.
+
+    :raises TemplateError: the request's template cannot be read or rendered.
+    """
     if request.raw:
         return request.prompt
+    if request.template and not request.tools and not request.has_images:
+        return _from_template(request, model)
     if request.suffix:
         return fill_in(model.fim_template, request.prompt, request.suffix)
     return None if model.chat_template else plain_prompt(request)
+
+
+def _from_template(request: TextRequest, model: TextModel) -> str:
+    template = parse_template(request.template)
+    think = request.think
+    if think is None and template.has_thinking_tags and model.can("thinking"):
+        think = True  # a thinking model thinks unless told otherwise (ollama-api 3.5)
+    if request.kind == "chat":
+        return template.with_messages(request.messages, think=think)
+    if request.suffix:
+        return template.with_suffix(request.prompt, request.suffix, think)
+    system = [{"role": "system", "content": request.system}] if request.system else []
+    user = {"role": "user", "content": request.prompt}
+    return template.with_messages([*system, *request.messages, user], think=think)
 
 
 def tokenize_prompt(request: TextRequest, model: TextModel) -> bytes:
