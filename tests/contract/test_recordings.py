@@ -26,6 +26,7 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "tiny": ("plain", {"capabilities": ["completion"]}),
     "tinytool:v1": ("tools", {"capabilities": ["completion", "tools"]}),
     "tinythink": ("think", {"capabilities": ["completion", "thinking"]}),
+    "tinyraw": ("plain", {"capabilities": ["completion"], "chat_template": False}),
     "tinyembed": ("embed", {"capabilities": ["embedding"]}),
     "tinyfim": (
         "plain",

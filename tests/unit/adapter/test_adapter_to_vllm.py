@@ -12,6 +12,7 @@ from ollama_adapter.vllm.to_vllm import (
     VllmRequest,
     from_ids,
     image_type,
+    text_prompt,
     to_vllm,
     tokenize_prompt,
     tokenize_text,
@@ -58,14 +59,8 @@ def test_raw_prompts_and_models_without_a_template_go_to_completions_without_its
 ) -> None:
     sent = to_vllm(request_, model(template=request_.raw))
     assert sent.path == b"/v1/completions"
-    assert (fields(sent)["prompt"], fields(sent)["max_tokens"]) == ("hi", 2048)
-
-
-def test_a_chat_with_a_model_without_a_template_is_its_texts_in_order() -> None:
-    request = chat(
-        {"role": "system", "content": "s"}, {"role": "user", "content": "u"}, {"role": "user", "content": ""}
-    )
-    assert fields(to_vllm(request, model(template=False)))["prompt"] == "s\n\nu"
+    chatml = "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n"
+    assert (fields(sent)["prompt"], fields(sent)["max_tokens"]) == ("hi" if request_.raw else chatml, 2048)
 
 
 def test_the_operators_default_options_give_way_to_those_of_the_request() -> None:
@@ -165,6 +160,22 @@ def test_bodies_for_the_tokenizer() -> None:
         "model": "llm",
         "messages": [{"role": "user", "content": "x"}],
     }
-    assert json.loads(tokenize_prompt(request, model(template=False))) == {"model": "llm", "prompt": "x"}
+    raw = TextRequest("generate", "m", prompt="x", raw=True)
+    assert json.loads(tokenize_prompt(raw, model())) == {"model": "llm", "prompt": "x"}
     text = tokenize_text(model(), rb"a\n\"b\"", special=False)
     assert json.loads(text) == {"model": "llm", "prompt": 'a\n"b"', "add_special_tokens": False}
+
+
+def test_a_model_without_a_chat_template_gets_chatml() -> None:
+    bare = model(template=False)
+    user = {"role": "user", "content": "hi"}
+    assert text_prompt(chat(user), bare) == "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n"
+    assert (
+        text_prompt(chat(user, {"role": "assistant", "content": "he"}), bare)
+        == "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\nhe"
+    )
+    prompt = TextRequest("generate", prompt="hi", system="S")
+    assert text_prompt(prompt, bare) == (
+        "<|im_start|>system\nS<|im_end|>\n<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n"
+    )
+    assert text_prompt(TextRequest("generate", prompt="hi", raw=True), bare) == "hi"

@@ -153,7 +153,9 @@ class VllmSettings:
     modified_at: str = setting("", "RFC 3339 time for the listings; empty: the time of the configuration file")
     license: str = setting("", "licence text for /api/show")
     capabilities: list[str] = setting([], "what the model can do; empty: found", _each(_one_of(*CAPABILITIES)))
-    chat_template: bool = setting(True, "false: the model has no chat template, prompts go to vLLM as they are")
+    chat_template: bool = setting(
+        True, "false: the model has no chat template, prompts are written in ChatML, as by Ollama"
+    )
     fim_template: str = setting(
         "", "prompt for `suffix`, with {prefix} and {suffix}; empty: of the tokenizer's tokens, if it has them",
         template_problem,

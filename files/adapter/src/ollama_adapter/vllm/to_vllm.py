@@ -97,7 +97,7 @@ def text_prompt(request: TextRequest, model: TextModel) -> str | None:
         return _from_template(request, model)
     if request.suffix:
         return fill_in(model.fim_template, request.prompt, request.suffix)
-    return None if model.chat_template else plain_prompt(request)
+    return None if model.chat_template else chatml_prompt(request)
 
 
 def _from_template(request: TextRequest, model: TextModel) -> str:
@@ -143,10 +143,13 @@ def to_messages(request: TextRequest, *, images: bool) -> list[dict[str, Any]]:
     return _chat_messages([*system, *request.messages, user], images=images)
 
 
-def plain_prompt(request: TextRequest) -> str:
-    """A prompt for a model without a chat template: the texts in order, an empty line between them."""
-    texts = [message["content"] for message in to_messages(request, images=False)]
-    return "\n\n".join(text for text in texts if text)
+def chatml_prompt(request: TextRequest) -> str:
+    """A prompt for a model without a chat template: ChatML, which is what Ollama's engine takes for such a model too
+    (recorded: chat_raw_notmpl). A last message of the assistant is gone on with, as in any conversation."""
+    messages = to_messages(request, images=False)
+    started = messages.pop()["content"] if messages and messages[-1]["role"] == "assistant" else ""
+    turns = (f"<|im_start|>{message['role']}\n{message['content']}<|im_end|>\n" for message in messages)
+    return "".join(turns) + "<|im_start|>assistant\n" + started
 
 
 def image_type(data: bytes) -> str:
