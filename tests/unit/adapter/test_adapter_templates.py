@@ -215,6 +215,16 @@ def test_no_template_makes_a_prompt_without_bounds() -> None:
     loop = "{{ range 9999999 }}" * 3 + "x" * 1000 + "{{ end }}" * 3
     with pytest.raises(TemplateError, match="too large"):
         parse_template(loop).with_messages([user("x")])
+    for costly in (
+        "{{ range 9999999 }}{{ end }}",
+        "{{ $y := 1 }}" + "{{ $x := 1 }}" * 3000 + "{{ range 9999999 }}{{ $y = 2 }}{{ end }}",
+        '{{ $x := "aaaaaaaa" }}{{ range 9999999 }}{{ $x = printf "%s%s" $x $x }}{{ end }}',
+    ):
+        with pytest.raises(TemplateError, match="more than 300000 steps"):
+            parse_template(costly).with_messages([user("x")])
+    talk = [user("x"), said("y")] * 50
+    with pytest.raises(TemplateError, match="more than 300000 steps"):
+        parse_template("{{ range 100000 }}{{ end }}{{ .Prompt }}").with_messages(talk)
     with pytest.raises(TemplateError, match="nested"):
         parse_template("{{ if 1 }}" * 1000 + "{{ end }}" * 1000)
 

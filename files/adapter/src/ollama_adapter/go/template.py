@@ -34,18 +34,40 @@ from .text import quoted
 MAX_STEPS = 300_000  # about half a second
 MAX_CHARACTERS = 32 * 1024 * 1024
 _CHARACTERS_PER_STEP = 256  # of a text that a function works on or makes
+_VARIABLES_PER_STEP = 16  # that are looked at to find one
 
 _ABSENT = object()  # no value comes from the command before
 _UNPRINTED = "<no value>"
 
 
-def render(tree: Tree, data: Mapping[str, Any]) -> str:
+class Bounds:
+    """What is left of the steps and the characters that a prompt may take."""
+
+    def __init__(self) -> None:
+        self._steps = MAX_STEPS
+        self._characters = MAX_CHARACTERS
+
+    def spend(self, steps: int) -> None:
+        """Count steps. Raises TemplateError where none are left."""
+        self._steps -= steps
+        if self._steps < 0:
+            raise TemplateError(f"template: the work is too large: more than {MAX_STEPS} steps")
+
+    def write(self, characters: int) -> None:
+        """Count characters. Raises TemplateError where none are left."""
+        self._characters -= characters
+        if self._characters < 0:
+            raise TemplateError(f"template: the prompt is too large: more than {MAX_CHARACTERS} characters")
+
+
+def render(tree: Tree, data: Mapping[str, Any], bounds: Bounds | None = None) -> str:
     """Render a template.
 
     :param data: what the dot is at the beginning, see `template_values`.
+    :param bounds: shared by several renderings that make one prompt.
     :raises TemplateError: it cannot be rendered with these values, or goes beyond the bounds.
     """
-    rendering = _Rendering(tree.source, data)
+    rendering = _Rendering(tree.source, data, bounds or Bounds())
     rendering.walk(tree.nodes, data)
     return "".join(rendering.pieces)
 
@@ -53,13 +75,13 @@ def render(tree: Tree, data: Mapping[str, Any]) -> str:
 class _Rendering:
     """One run. `_at` is what is worked on, for messages."""
 
-    def __init__(self, source: str, data: Mapping[str, Any]) -> None:
+    def __init__(self, source: str, data: Mapping[str, Any], bounds: Bounds) -> None:
         self.pieces: list[str] = []
         self._source = source
         self._variables: list[tuple[str, Any]] = [("$", data)]
         self._at: Operand | Command | None = None
-        self._steps = 0
-        self._size = 0
+        self._bounds = bounds
+        self._spend = bounds.spend
 
     def walk(self, nodes: Iterable[Node], dot: Any) -> str:
         """Render nodes; the keyword of a jump that ends them early, else ""."""
@@ -215,30 +237,25 @@ class _Rendering:
     # Variables
 
     def _get(self, node: Variable) -> Any:
-        for name, value in reversed(self._variables):
-            if name == node.names[0]:
-                return value
-        self._fail(f"undefined variable: {node.names[0]}", node)
+        return self._variables[self._place(node.names[0], node)][1]
 
     def _set(self, name: str, value: Any) -> None:
-        for place in range(len(self._variables) - 1, -1, -1):
+        self._variables[self._place(name, self._at)] = (name, value)
+
+    def _place(self, name: str, node: Operand | Command | None) -> int:
+        """Where the variable is that was declared last under this name."""
+        last = len(self._variables) - 1
+        for place in range(last, -1, -1):
             if self._variables[place][0] == name:
-                self._variables[place] = (name, value)
-                return
-        self._fail(f"undefined variable: {name}", self._at)
+                self._spend((last - place) // _VARIABLES_PER_STEP)
+                return place
+        self._fail(f"undefined variable: {name}", node)
 
     # Bounds and errors
 
     def _write(self, text: str) -> None:
-        self._size += len(text)
-        if self._size > MAX_CHARACTERS:
-            raise TemplateError(f"template: the prompt is too large: more than {MAX_CHARACTERS} characters")
+        self._bounds.write(len(text))
         self.pieces.append(text)
-
-    def _spend(self, steps: int) -> None:
-        self._steps += steps
-        if self._steps > MAX_STEPS:
-            raise TemplateError(f"template: the work is too large: more than {MAX_STEPS} steps")
 
     def _fail(self, message: str, node: Operand | Command | None) -> NoReturn:
         position = 0 if node is None else node.position

@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
-from ..go.template import render
+from ..go.template import Bounds, render
 from ..go.template_nodes import Action, Branch, Command, Field, Node, Operand, Pipe, TemplateError, Text, Tree, Variable
 from ..go.template_syntax import parse
 from .template_data import message_value, tools_value
@@ -84,14 +84,15 @@ class PromptTemplate:
         text = ""
         now = {"System": "", "Prompt": "", "Response": ""}
         thinking = _thinking(think)
+        bounds = Bounds()
         for message in messages:
             role, content = message["role"], message["content"]
             if (role in ("user", "system") and now["Response"]) or (role == "system" and now["Prompt"]):
-                text += render(self._tree, {**now, **thinking})
+                text += render(self._tree, {**now, **thinking}, bounds)
                 now = {"System": "", "Prompt": "", "Response": ""}
             if role in _PARTS:
                 now[_PARTS[role]] = content
-        return text + render(self._until_response, {**now, **thinking})
+        return text + render(self._until_response, {**now, **thinking}, bounds)
 
 
 _PARTS = {"system": "System", "user": "Prompt", "assistant": "Response"}
