@@ -6,20 +6,19 @@ tests drive. Needs nothing but python3.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import subprocess
 import sys
 from pathlib import Path
 
+from lab import made_once
+from lab.made_once import CannotInstall
 from lab.progress import Report
+
+__all__ = ["CannotInstall", "directory_of", "ensure"]
 
 # The lock is complete. Old releases of pip take an extra that a package asks for (`pydantic[email]`) for something unpinned.
 _OPTIONS = ("--quiet", "--disable-pip-version-check", "--require-hashes", "--no-deps")
-
-
-class CannotInstall(Exception):
-    """Something could not be installed; the text says what to do."""
 
 
 def directory_of(lock: Path, root: Path) -> Path:
@@ -35,20 +34,12 @@ def ensure(lock: Path, root: Path, report: Report) -> Path:
     :raises CannotInstall: with the installer's last words.
     """
     venv = directory_of(lock, root)
-    python, stamp = venv / "bin" / "python", venv / "complete"
-    if stamp.is_file():
-        return python
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        with (root / f"{venv.name}.lock").open("w") as guard:
-            fcntl.flock(guard, fcntl.LOCK_EX)
-            if not stamp.is_file():
-                report(f"making {venv} from {lock.parent.name}/{lock.name} (some minutes)")
-                _make(venv, lock)
-                stamp.touch()
-    except OSError as error:
-        raise CannotInstall(f"{root}: {error.strerror}; set LLM_LAB_CACHE or use sudo") from error
-    return python
+
+    def make() -> None:
+        report(f"making {venv} from {lock.parent.name}/{lock.name} (some minutes)")
+        _make(venv, lock)
+
+    return made_once.ensure(venv, make) / "bin" / "python"
 
 
 def _make(venv: Path, lock: Path) -> None:
