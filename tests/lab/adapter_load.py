@@ -11,6 +11,7 @@ from types import TracebackType
 
 PORT = 11434
 TIMEOUT_S = 300  # a machine that is busy with other things answers late; it must not look like a failure
+PAUSE_S = 0.05  # the host has a deploy to do as well
 TOKENS = 200  # of a stream
 
 
@@ -76,7 +77,7 @@ class Asking:
 
     def _keep(self, number: int) -> None:
         model = self.models[number % len(self.models)]
-        while not self._enough.is_set():
+        while not self._enough.wait(PAUSE_S):
             problem = (streamed if number // 2 % 2 else generated)(self.address, model)
             with self._counting:
                 self.answered += 1
