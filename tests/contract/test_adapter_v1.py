@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from backports import zstd
 
 from tests.contract.adapter_process import AdapterProcess, Start
 from tests.contract.ollama_stand_in import OllamaStandIn
@@ -390,3 +391,19 @@ def test_a_model_that_takes_no_decisions_says_so(adapter: AdapterProcess) -> Non
 def test_tokens_are_not_counted_on_a_route_of_its_own(adapter: AdapterProcess) -> None:
     answer = post(adapter.port, "/v1/messages/count_tokens", REQUESTS["/v1/messages"])
     assert (answer.status_line, answer.body) == ("HTTP/1.1 404 Not Found", "404 page not found")
+
+
+def test_a_body_compressed_with_zstd_is_read_where_ollama_reads_it(adapter: AdapterProcess) -> None:
+    body = json.dumps(REQUESTS["/v1/responses"]).encode()
+    answer = post(adapter.port, "/v1/responses", zstd.compress(body), "Content-Encoding: zstd\r\n")
+    assert answer.status_line == "HTTP/1.1 200 OK"
+    assert json.loads(answer.body)["output"][0]["content"][0]["text"] == SAID
+    for path, data, text in (
+        ("/v1/responses", body, "invalid zstd body"),
+        ("/v1/responses", zstd.compress(body)[:-3], "unexpected EOF"),
+        ("/v1/responses", zstd.compress(b" " * (21 << 20) + body), "http: request body too large"),
+        ("/v1/chat/completions", zstd.compress(body), "invalid character"),
+    ):
+        refused = post(adapter.port, path, data, "Content-Encoding: zstd\r\n")
+        assert refused.status_line == "HTTP/1.1 400 Bad Request"
+        assert text in error_of(refused)["message"]
