@@ -8,6 +8,7 @@ from typing import Any
 
 from ollama_adapter.go.decode import Reading, from_base64
 from ollama_adapter.go.json import BadBody, decode, escape, quote
+from ollama_adapter.go.template_nodes import TemplateError
 from ollama_adapter.http.error_shapes import error_body
 from ollama_adapter.ollama.names import InvalidName, parse
 from ollama_adapter.ollama.options import BadOption
@@ -57,7 +58,7 @@ def check_translation(kind: Kind, body: bytes) -> dict[str, Any] | None:
         request: TextRequest = read_text_request(kind, decode(body), body, READING, top_level=True)
         request.check_options()
         translated = to_vllm(request, MODEL)
-    except (BadBody, BadOption, BadFormat) as error:
+    except (BadBody, BadOption, BadFormat, TemplateError) as error:
         _check_escaped(error_body(str(error)))
         return None
     fields = _check_text(translated.body)
