@@ -24,6 +24,17 @@ def test_a_redirect_never_carries_a_line_break_into_the_head(path: str) -> None:
     assert not any(b"\r" in value or b"\n" in value for _, value in found.headers)
 
 
+@pytest.mark.parametrize("status", [b"002 OK", b"100 Continue", b"103 Early Hints"])
+@pytest.mark.parametrize("question", range(len(QUESTIONS)))
+@pytest.mark.parametrize("size", [0, 3])
+def test_what_stands_before_the_answers_head_is_never_sent_to_the_client(
+    status: bytes, question: int, size: int
+) -> None:
+    early = b"HTTP/1.1 %b\r\ncontent-length: 9\r\n\r\nHTTP/1.1 " % status
+    check_upstream(bytes([question, size, 0]) + early)
+    check_upstream(bytes([question, size, 0]) + early + b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
+
+
 def test_a_client_cannot_make_up_headers_of_an_answer() -> None:
     check_front(b"\x00\x00GET /a%0d%0aSet-Cookie:%20x=y//b HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
 

@@ -407,10 +407,12 @@ class _Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         call = self._call
-        if call is None or not call.has_head:
-            return  # 100 Continue
+        if call is None:
+            return
         if self._pieces:
             self._hand_over(call)
+        if not call.has_head:
+            return  # 100 Continue
         self._call = None
         if call.is_over:
             self.drop()
@@ -423,6 +425,8 @@ class _Connection(asyncio.Protocol):
 
     def _hand_over(self, call: Call) -> None:
         pieces, self._pieces = self._pieces, []
+        if not call.has_head:
+            return  # a body behind 100 Continue, or a status below 100: no part of the answer, which is still to come
         for piece in pieces if call.keeps_chunks else (b"".join(pieces),):
             if not call.is_over:
                 call.sink.piece(piece)
