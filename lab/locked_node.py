@@ -11,7 +11,6 @@ import subprocess
 from pathlib import Path
 
 from lab import made_once
-from lab.made_once import CannotInstall
 from lab.progress import Report
 
 MINIMUM = 20  # of node; the clients in the lock ask for it
@@ -58,9 +57,6 @@ def ensure(lock: Path, root: Path, report: Report) -> Path:
         for file in (lock, lock.with_name("package.json")):
             shutil.copyfile(file, directory / file.name)
         # A cache beside it: under sudo, the caller's own would be left with files of root.
-        command = ["npm", "ci", *_OPTIONS, f"--cache={root / 'npm-cache'}"]
-        done = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            raise CannotInstall(f"{' '.join(command)} failed:\n{done.stdout[-1000:]}{done.stderr[-3000:]}")
+        made_once.run(["npm", "ci", *_OPTIONS, f"--cache={root / 'npm-cache'}"], cwd=directory)
 
     return made_once.ensure(directory, make) / "node_modules"

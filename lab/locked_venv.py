@@ -7,7 +7,6 @@ tests drive. Needs nothing but python3.
 from __future__ import annotations
 
 import hashlib
-import subprocess
 import sys
 from pathlib import Path
 
@@ -37,16 +36,7 @@ def ensure(lock: Path, root: Path, report: Report) -> Path:
 
     def make() -> None:
         report(f"making {venv} from {lock.parent.name}/{lock.name} (some minutes)")
-        _make(venv, lock)
+        made_once.run([sys.executable, "-m", "venv", "--clear", str(venv)])
+        made_once.run([str(venv / "bin" / "python"), "-m", "pip", "install", *_OPTIONS, "-r", str(lock)])
 
     return made_once.ensure(venv, make) / "bin" / "python"
-
-
-def _make(venv: Path, lock: Path) -> None:
-    for command in (
-        [sys.executable, "-m", "venv", "--clear", str(venv)],
-        [str(venv / "bin" / "python"), "-m", "pip", "install", *_OPTIONS, "-r", str(lock)],
-    ):
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            raise CannotInstall(f"{' '.join(command)} failed:\n{done.stdout[-1000:]}{done.stderr[-3000:]}")

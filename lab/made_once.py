@@ -1,9 +1,10 @@
-"""Directories of the lab's cache that are made once, whoever wants them at the same time."""
+"""Directories of the lab's cache that are made once, whoever wants them at the same time, and the programs that fill them."""
 
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 
@@ -31,3 +32,13 @@ def ensure(directory: Path, make: Callable[[], None]) -> Path:
     except OSError as error:
         raise CannotInstall(f"{root}: {error.strerror}; set LLM_LAB_CACHE or use sudo") from error
     return directory
+
+
+def run(command: Sequence[str], *, cwd: Path | None = None, environment: Mapping[str, str] | None = None) -> None:
+    """Run a program to its end.
+
+    :raises CannotInstall: it failed; with its last words.
+    """
+    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise CannotInstall(f"{' '.join(command)} failed:\n{done.stdout[-1000:]}{done.stderr[-3000:]}")

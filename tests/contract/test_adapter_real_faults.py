@@ -49,15 +49,12 @@ def shared_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[engines.
 
 
 @pytest.fixture
-def engine(shared_engine: engines.Engine) -> engines.Engine:
+def engine(shared_engine: engines.Engine, eventually: Eventually) -> engines.Engine:
     """Running, with nothing to do."""
     if not shared_engine.is_running():
         shared_engine.start()
     shared_engine.wait()
-    deadline = time.monotonic() + 60
-    while shared_engine.metric(RUNNING):
-        assert time.monotonic() < deadline, "requests of an earlier test still run"
-        time.sleep(0.05)
+    eventually(lambda: not shared_engine.metric(RUNNING))
     return shared_engine
 
 
@@ -141,7 +138,7 @@ def test_the_request_of_a_client_that_leaves_is_aborted(
 
 
 def test_one_that_hangs_is_waited_for_no_longer_than_allowed_and_serves_when_it_goes_on(
-    engine: engines.Engine, adapter: AdapterProcess
+    engine: engines.Engine, adapter: AdapterProcess, eventually: Eventually
 ) -> None:
     wire = begun(adapter, "/api/generate", LONG)
     engine.signal(signal.SIGSTOP)
@@ -156,10 +153,7 @@ def test_one_that_hangs_is_waited_for_no_longer_than_allowed_and_serves_when_it_
     finally:
         engine.signal(signal.SIGCONT)
     # What was given up is aborted as soon as vLLM hears of it.
-    deadline = time.monotonic() + 30
-    while engine.metric(RUNNING):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    eventually(lambda: not engine.metric(RUNNING))
     answer = post(adapter.port, "/api/generate", WHOLE)
     assert json.loads(answer.body)["response"] == " The quick brown fox jumps over the lazy dog."
 

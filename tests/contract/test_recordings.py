@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -17,7 +16,7 @@ import pytest
 from tests.conftest import REAL, UPSTREAMS
 from tests.contract.adapter_process import AdapterProcess
 from tests.contract.deviations import FOR_GOOD, FOR_GOOD_WITH_VLLM, LATER, reason
-from tests.contract.recorded import Answer, Recorded, differences, joined_events, joined_stream, ollama
+from tests.contract.recorded import Answer, Recorded, differences, joined, ollama
 from tests.contract.vllm_stand_in import VllmStandIn
 from tests.contract.wire import ask
 
@@ -62,16 +61,8 @@ class Replay:
 
     def _compare(self, recorded: Recorded, actual: Answer, *, is_real: bool) -> list[str]:
         expected = recorded.answer
-        streams = "application/x-ndjson" in expected.header("content-type") + actual.header("content-type")
-        streams = (
-            streams and '"done"' in expected.body
-        )  # text; how the steps of a pull come does not depend on an engine
-        if is_real and streams and expected.header("content-type") == actual.header("content-type"):
-            expected = replace(expected, body=joined_stream(expected.body))
-            actual = replace(actual, body=joined_stream(actual.body))
-        if is_real and "text/event-stream" in expected.header("content-type"):
-            expected = replace(expected, body=joined_events(expected.body))
-            actual = replace(actual, body=joined_events(actual.body))
+        if is_real:
+            expected, actual = joined(expected), joined(actual)
         return differences(expected, actual, chunks=not is_real)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.contract.adapter_process import FACTS, AdapterProcess
-from tests.contract.recorded import Answer, differences, joined_events, joined_stream
+from tests.contract.recorded import Answer, differences, joined
 from tests.contract.vllm_stand_in import VllmStandIn
 from tests.contract.wire import post
 
@@ -192,15 +192,6 @@ def ports(real_urls: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory
             adapter = stack.enter_context(AdapterProcess(directory, vllm=tables[0], models=tables[1:]))
             found.append(adapter.port)
         yield found[0], found[1]
-
-
-def joined(answer: Answer) -> Answer:
-    """How an engine groups tokens into chunks depends on its load: streams are compared as the text that they carry."""
-    if "application/x-ndjson" in answer.header("content-type"):
-        return replace(answer, body=joined_stream(answer.body))
-    if "text/event-stream" in answer.header("content-type"):
-        return replace(answer, body=joined_events(answer.body))
-    return answer
 
 
 def without_progress(answer: Answer) -> Answer:

@@ -8,6 +8,16 @@ from dataclasses import dataclass
 import pytest
 
 FOX = "The quick brown fox jumps over the lazy dog."
+HI = [{"role": "user", "content": "hi"}]
+# A tool as OpenAI's clients describe one.
+WEATHER = {
+    "type": "function",
+    "function": {
+        "name": "get_weather",
+        "description": "The weather of a city",
+        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+    },
+}
 
 
 @dataclass(frozen=True)

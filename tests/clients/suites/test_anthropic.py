@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import anthropic
 import pytest
-from conftest import FOX, Models
+from conftest import FOX, HI, Models
 
 WEATHER = {
     "name": "get_weather",
     "description": "The weather of a city",
     "input_schema": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
 }
-HI = [{"role": "user", "content": "hi"}]
 
 
 @pytest.fixture

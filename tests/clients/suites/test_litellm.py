@@ -6,17 +6,7 @@ import json
 
 import litellm
 import pytest
-from conftest import FOX, Models
-
-HI = [{"role": "user", "content": "hi"}]
-WEATHER = {
-    "type": "function",
-    "function": {
-        "name": "get_weather",
-        "description": "The weather of a city",
-        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
-    },
-}
+from conftest import FOX, HI, WEATHER, Models
 
 
 @pytest.mark.parametrize("provider", ["ollama", "ollama_chat"])

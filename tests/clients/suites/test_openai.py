@@ -6,18 +6,8 @@ import json
 
 import openai
 import pytest
-from conftest import FOX, Models
+from conftest import FOX, HI, WEATHER, Models
 from pydantic import BaseModel
-
-WEATHER = {
-    "type": "function",
-    "function": {
-        "name": "get_weather",
-        "description": "The weather of a city",
-        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
-    },
-}
-HI = [{"role": "user", "content": "hi"}]
 
 
 class Answer(BaseModel):
