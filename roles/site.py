@@ -45,6 +45,10 @@ class Site(Settings):
     """One host. Every key of the inventory that is not listed here, or in a section below, is an error."""
 
     phase: Literal[1, 2] = Field(2, description="what serves 11434: 1 Ollama, 2 vLLM behind the adapter")
+    prepare: Literal["auto", "both", "phase1"] = Field(
+        "auto", description="phases kept complete on disk; `auto`: both, or Phase 1 alone where no card can run vLLM"
+    )
+    report: Literal["text", "json"] = Field("text", description="how preflight reports; `json` is for machines")
     gpu: Literal["nvidia", "none"] = Field("nvidia", description="`none` serves from the CPU: labs, laptops, CI")
     mirrors: MirrorSettings = MirrorSettings()
     base: BaseSettings = BaseSettings()
@@ -55,6 +59,11 @@ class Site(Settings):
     adapter: AdapterSettings = AdapterSettings()
     consumers: ConsumersSettings = ConsumersSettings()
     monitoring: MonitoringSettings = MonitoringSettings()
+
+    @property
+    def prepares_phase_2(self) -> bool:
+        """Whether vLLM and the adapter are put on the host's disk. Undecided counts as yes; roles/phases.py decides."""
+        return self.prepare != "phase1"
 
     @property
     def model_pin(self) -> ModelPin | None:
@@ -120,12 +129,18 @@ def taken_from_environment(environment: Mapping[str, str]) -> list[str]:
 def conflicts(site: Site) -> list[str]:
     """What is wrong between settings that are each right by themselves."""
     return [
+        *_phase_conflicts(site),
         *_port_conflicts(site),
         *_name_conflicts(site),
         *_url_conflicts(site),
         *_gpu_conflicts(site),
         *_adapter_conflicts(site),
     ]
+
+
+def _phase_conflicts(site: Site) -> Iterable[str]:
+    if site.phase == 2 and not site.prepares_phase_2:
+        yield 'prepare: "phase1" leaves vLLM out, but phase is 2; set phase = 1'
 
 
 def _port_conflicts(site: Site) -> Iterable[str]:

@@ -40,6 +40,8 @@ CREDENTIAL = "token"
 
 @deploy("Adapter")
 def adapter(site: Site) -> None:
+    if not site.prepares_phase_2:
+        return
     install(site)
     configure(site)
 

@@ -38,6 +38,7 @@ from roles.phase.operations import (
     units_enabled,
     units_loaded,
 )
+from roles.phases import phases_on_disk, units_on_disk
 from roles.rendering import render
 from roles.restarts import started_after
 from roles.settings import reachable_address
@@ -46,13 +47,12 @@ if TYPE_CHECKING:
     from roles.site import Site
 
 Inputs = Mapping[str, Mapping[str, str]]
-BOTH = tuple(dict.fromkeys((*PHASE_UNITS[1], *PHASE_UNITS[2])))
 
 
 @deploy("Phase")
 def phase(site: Site, inputs: Inputs) -> None:
     """Bring the host into `site.phase`. :param inputs: by unit, what a start reads (from the roles)."""
-    configure()
+    configure(site)
     activate(site, inputs)
     record(site)
 
@@ -75,8 +75,9 @@ def back_to_phase_1(site: Site, models: tuple[str, ...]) -> None:
     phase_recorded(name="Record the phase", path=STATE_FILE, phase=1)
 
 
-def configure() -> None:
-    for number, target in PHASE_TARGETS.items():
+def configure(site: Site) -> None:
+    for number in phases_on_disk(site):
+        target = PHASE_TARGETS[number]
         text = render(
             __file__,
             "phase.target",
@@ -90,11 +91,12 @@ def configure() -> None:
 
 def activate(site: Site, inputs: Inputs) -> None:
     """Choose the phase, start it, restart what runs with old inputs, and wait until every service has proved itself."""
+    units, targets = units_on_disk(site), [PHASE_TARGETS[number] for number in phases_on_disk(site)]
     units_loaded(
         name="Have systemd read all units",
-        units=(*BOTH, *PHASE_TARGETS.values(), "llm-check.service", "llm-check.timer"),
+        units=(*units, *targets, "llm-check.service", "llm-check.timer"),
     )
-    units_enabled(name="Tie each unit to its phases", units=BOTH)
+    units_enabled(name="Tie each unit to its phases", units=units)
     phase_selected(name=f"Choose Phase {site.phase} for every boot", phase=site.phase)
     phase_started(name=f"Start Phase {site.phase}", phase=site.phase)
     for unit in PHASE_UNITS[site.phase]:
@@ -145,11 +147,11 @@ def gate_timeout_s(site: Site, unit: str) -> int:
 
 def record(site: Site) -> None:
     """What this host is now, for people, rollback and verify."""
-    state = {
-        "phase": site.phase,
-        "vllm": vllm_release(site).name,
-        "model": f"{site.vllm.model}@{snapshot(site).revision}",
-        "adapter": adapter_release().name,
-        "ollama": ollama_release(site).name,
-    }
+    state: dict[str, object] = {"phase": site.phase, "ollama": ollama_release(site).name}
+    if site.prepares_phase_2:
+        state |= {
+            "vllm": vllm_release(site).name,
+            "model": f"{site.vllm.model}@{snapshot(site).revision}",
+            "adapter": adapter_release().name,
+        }
     atomic_file(name="Record the state", path=STATE_FILE, text=json.dumps(state, indent=1) + "\n")

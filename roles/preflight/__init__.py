@@ -14,11 +14,15 @@ from typing import Any
 from pyinfra import host, state
 from pyinfra.api import Host
 
+from roles.phases import with_phases_decided
+from roles.preflight.card_checks import card_findings
+from roles.preflight.evidence import Evidence, MachineEvidence
 from roles.preflight.facts import HostSurvey, MirrorAnswers, Question, Survey
-from roles.preflight.findings import Finding, error, note, refuses, report
+from roles.preflight.findings import Finding, as_json, error, note, refuses, report
 from roles.preflight.host_checks import host_findings, token_findings
 from roles.preflight.mirror_checks import mirror_findings, model_sizes, questions
 from roles.preflight.needs import folders_to_fill, needs, paths_to_look_for
+from roles.preflight.system_checks import system_findings
 from roles.secrets import HiddenLines, read_secret
 from roles.settings import SettingsError
 from roles.site import Site, site_from, taken_from_environment
@@ -34,11 +38,15 @@ def preflight(command: str = "pyinfra inventory deploy.py --dry") -> Site | None
     site = settings_of(host, command)
     if site is None:
         return None
-    findings = [note("environment", line) for line in taken_from_environment(os.environ)] + examine(site)
+    site, findings = examine(site)
+    findings = [note("environment", line) for line in taken_from_environment(os.environ)] + findings
+    if site.report == "json":
+        print(as_json(host.name, findings, command), flush=True)
+    text = report(host.name, findings, command)
     if refuses(findings):
-        refuse(host, report(host.name, findings, command))
+        refuse(host, text)
         return None
-    say(report(host.name, findings, command))
+    say(text)
     return site
 
 
@@ -48,7 +56,10 @@ def settings_of(host: Host, command: str) -> Site | None:
         return site_from(layers(host), os.environ)
     except SettingsError as problems:
         found = [error(key, cause, "") for key, _, cause in (line.partition(": ") for line in problems.problems)]
-        refuse(host, report(host.name, found, f"correct the inventory, {command}"))
+        then = f"correct the inventory, {command}"
+        if any(layer.get("report") == "json" for layer in layers(host)):
+            print(as_json(host.name, found, then), flush=True)
+        refuse(host, report(host.name, found, then))
         return None
 
 
@@ -59,13 +70,22 @@ def layers(host: Host) -> list[dict[str, Any]]:
     return [dict(inventory.get_data()), *groups, dict(host.host_data), dict(inventory.get_override_data())]
 
 
-def examine(site: Site) -> list[Finding]:
-    """What the host and its mirrors look like, judged."""
+def examine(site: Site) -> tuple[Site, list[Finding]]:
+    """What the host and its mirrors look like, judged; and the settings with what the cards decide."""
+    seen: Evidence | None = host.get_fact(MachineEvidence)
+    if seen is None:
+        return site, [error("python3", "the host does not run python3", "apt-get install python3 on the host")]
+    site = with_phases_decided(site, seen.devices)
+    return site, judged(site, seen)
+
+
+def judged(site: Site, seen: Evidence) -> list[Finding]:
+    """All findings about the host; the mirrors are asked for what is missing only."""
     survey: Survey | None = host.get_fact(
         HostSurvey, paths=[*paths_to_look_for(site), DOCKER], folders=folders_to_fill(site)
     )
     if survey is None:
-        return [error("python3", "the host does not run python3", "apt-get install python3 on the host")]
+        return [error("survey", "the host could not be looked at", "run python3 --version on it: 3.9 or newer?")]
     try:
         token = read_secret(site.vllm.hub_token_variable, site.vllm.hub_token_file)
     except OSError as problem:
@@ -80,6 +100,8 @@ def examine(site: Site) -> list[Finding]:
     missing = needs(site, survey.present, model_sizes(answers))
     return [
         *host_findings(site, survey, missing),
+        *system_findings(site, seen),
+        *card_findings(site, seen, survey.os, survey.os_version),
         *token_findings(site, survey, clients_token),
         *mirror_findings(site, missing, answers, token is not None),
     ]

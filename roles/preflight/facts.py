@@ -25,17 +25,6 @@ class Listener:
 
 
 @dataclass(frozen=True)
-class Gpu:
-    """A card as the driver reports it; `memory_mib` is the whole card's."""
-
-    uuid: str
-    name: str
-    compute_capability: float
-    memory_mib: int
-    driver: str
-
-
-@dataclass(frozen=True)
 class Survey:
     """A host as it is before the first change. Sizes in bytes; `free` by folder, `device` by folder (its file system)."""
 
@@ -51,8 +40,6 @@ class Survey:
     device: dict[str, int]
     present: frozenset[str]
     listeners: tuple[Listener, ...]
-    nvidia_devices: tuple[str, ...]
-    gpus: tuple[Gpu, ...]
 
 
 def parse_survey(raw: dict[str, Any]) -> Survey:
@@ -70,11 +57,6 @@ def parse_survey(raw: dict[str, Any]) -> Survey:
         device={folder: found["mount"] for folder, found in raw["folders"].items()},
         present=frozenset(raw["present"]),
         listeners=tuple(Listener(**found) for found in raw["listeners"]),
-        nvidia_devices=tuple(found["device"] for found in raw["nvidia_devices"]),
-        gpus=tuple(
-            Gpu(g["uuid"], g["name"], float(g["compute_cap"]), int(float(g["memory.total"])), g["driver_version"])
-            for g in raw["gpus"]
-        ),
     )
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 Severity = Literal["error", "warning", "note"]
@@ -53,3 +54,9 @@ def report(host: str, findings: Sequence[Finding], next_command: str) -> str:
     if errors:
         lines.append(f"then: {next_command}")
     return "\n".join(lines)
+
+
+def as_json(host: str, findings: Sequence[Finding], next_command: str) -> str:
+    """The same for machines, one line: `host`, `refused`, `findings` (severity, about, fact, remedy), `next`."""
+    found = [asdict(finding) for finding in findings]
+    return json.dumps({"host": host, "refused": refuses(findings), "findings": found, "next": next_command})

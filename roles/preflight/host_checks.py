@@ -1,11 +1,10 @@
-"""Judgements on the host itself: platform, rights, ports, disk, GPU. Survey and settings in, findings out; no I/O."""
+"""Judgements on the host itself: system, rights, ports, disk. Survey and settings in, findings out; no I/O."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 
-from roles.apt_repositories import cuda_fingerprint, cuda_key
 from roles.layout import ADAPTER_TOKEN, OUR_UNITS, PHASE_TARGETS
 from roles.preflight.facts import Listener, Survey
 from roles.preflight.findings import Finding, error, note, warning
@@ -13,7 +12,6 @@ from roles.preflight.needs import Needs
 from roles.site import Site
 
 SUPPORTED = {"debian": ("12", "13"), "ubuntu": ("22.04", "24.04", "26.04")}
-VLLM_FLOOR = 7.5  # compute capability; Pascal is 6.x, Volta 7.0 (vLLM 0.33.0 supported hardware)
 GB = 10**9
 SHORT_TOKEN = 16  # characters; below that somebody who tries has a chance
 RESERVE = 2 * GB  # what the system keeps: journal, package manager, temporary files
@@ -21,7 +19,7 @@ RESERVE = 2 * GB  # what the system keeps: journal, package manager, temporary f
 
 def host_findings(site: Site, survey: Survey, needs: Needs) -> list[Finding]:
     """Everything about the host that speaks against, or should be known before, the first change."""
-    return [*_platform(site, survey), *_ports(site, survey), *_disk(survey, needs), *_gpu(site, survey), *_reach(site)]
+    return [*_platform(site, survey), *_ports(site, survey), *_disk(survey, needs), *_reach(site)]
 
 
 def _platform(site: Site, survey: Survey) -> Iterator[Finding]:
@@ -79,39 +77,6 @@ def _disk(survey: Survey, needs: Needs) -> Iterator[Finding]:
             )
 
 
-def _gpu(site: Site, survey: Survey) -> Iterator[Finding]:
-    if site.gpu == "none":
-        if survey.nvidia_devices:
-            yield warning("gpu", 'gpu is "none", but the host has an NVIDIA card', 'set gpu = "nvidia" to use it')
-        return
-    if not survey.nvidia_devices:
-        yield error("gpu", "no NVIDIA card on the PCI bus", 'set gpu = "none" to serve from the CPU')
-    if cuda_fingerprint(site, survey.os, survey.os_version) is None:
-        yield error(
-            "nvidia.key_fingerprint",
-            f"the key of NVIDIA's repository for {survey.os} {survey.os_version} is not in roles/pins.toml",
-            f"compare {cuda_key(survey.os, survey.os_version)} with NVIDIA's documentation and set its fingerprint",
-        )
-    old = [gpu for gpu in survey.gpus if gpu.compute_capability < VLLM_FLOOR]
-    if site.phase == 2 and old:
-        yield error(
-            "gpu",
-            f"{old[0].name} has compute capability {old[0].compute_capability}, vLLM needs {VLLM_FLOOR}",
-            "this host can run Phase 1: set phase = 1",
-        )
-    if old and site.nvidia.modules == "open":
-        yield error(
-            "nvidia.modules",
-            f"{old[0].name} has compute capability {old[0].compute_capability}; open kernel modules begin at {VLLM_FLOOR}",
-            'set nvidia = {"modules": "proprietary"}',
-        )
-    known = {gpu.uuid for gpu in survey.gpus}
-    for key, cards in (("vllm.gpus", site.vllm.gpus), ("ollama.vision.gpus", site.ollama.vision.gpus)):
-        for card in cards:
-            if known and card not in known:
-                yield error(key, f"{card} is not a card of this host", f"one of: {', '.join(sorted(known))}")
-
-
 def token_findings(site: Site, survey: Survey, token: str | None) -> list[Finding]:
     """Whether clients can be asked for a token. What it is appears in no finding.
 
@@ -146,4 +111,5 @@ def _reach(site: Site) -> Iterator[Finding]:
             f"{site.adapter.port} and {site.ollama.vision.port} answer on every network of the host, without a password"
             f"{asked if site.adapter.require_token else ''}; adapter.address and ollama.address narrow that",
         )
-    yield note("phase", f"the host will come up in {PHASE_TARGETS[site.phase]} at every boot")
+    alone = "" if site.prepares_phase_2 else "; vLLM and the adapter are not prepared: no card here can run them"
+    yield note("phase", f"the host will come up in {PHASE_TARGETS[site.phase]} at every boot{alone}")

@@ -90,7 +90,7 @@ def mirror_findings(site: Site, missing: Needs, answers: Answers, has_token: boo
     ]
     if missing.model:
         found += _hub(site, answers, has_token)
-    elif site.model_revision is None:
+    elif site.model_revision is None and site.prepares_phase_2:
         found.append(_no_revision(site, None))
     return found
 

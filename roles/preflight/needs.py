@@ -76,15 +76,16 @@ def needs(site: Site, present: Collection[str], sizes: dict[str, int]) -> Needs:
 
     :param sizes: bytes of models as the mirrors tell: by name for Ollama's, "model" for vLLM's; unknown ones count nothing.
     """
-    vllm = vllm_release(site).marker not in present
+    both = site.prepares_phase_2
+    vllm = both and vllm_release(site).marker not in present
     ollama = ollama_release(site).marker not in present
-    model = snapshot(site).marker not in present
+    model = both and snapshot(site).marker not in present
     text = tuple(m for m in site.ollama.text.models if ollama_manifest("text", m) not in present)
     vision = tuple(m for m in site.ollama.vision.models if ollama_manifest("vision", m) not in present)
     return Needs(
-        uv=uv_release().marker not in present,
+        uv=both and uv_release().marker not in present,
         vllm=vllm,
-        adapter=adapter_release().marker not in present,
+        adapter=both and adapter_release().marker not in present,
         ollama=ollama,
         model=model,
         driver_source=DRIVER_KEY not in present,

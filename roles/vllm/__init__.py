@@ -48,6 +48,8 @@ PLAIN_TEMPLATE = f"{ETC}/chat_templates/plain.jinja"
 
 @deploy("vLLM")
 def vllm(site: Site) -> None:
+    if not site.prepares_phase_2:
+        return
     install(site)
     configure(site)
     fetch(site)

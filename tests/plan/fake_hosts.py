@@ -11,22 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from roles.pins import pins
+from tests.plan.fake_machines import ONE_H100, Machine
 
 GB = 10**9
 FOLDERS = ("/opt/llm", "/var/lib/llm/hub", "/var/lib/ollama-text", "/var/lib/ollama-vision")
-H100 = {
-    "uuid": "GPU-8f1c", "name": "NVIDIA H100 80GB HBM3", "compute_cap": "9.0",
-    "memory.total": "81559", "memory.used": "0", "driver_version": "580.178.04",
-}  # fmt: skip
-P100 = H100 | {"uuid": "GPU-77aa", "name": "Tesla P100-PCIE-16GB", "compute_cap": "6.0", "memory.total": "16384"}
-
 FRESH: dict[str, Any] = {
     "uid": 0, "init": "systemd", "os": "ubuntu", "codename": "noble", "os_version": "24.04", "arch": "x86_64",
     "python": "3.12.3", "memory_bytes": 256 * GB,
     "folders": {folder: {"mount": 1, "free": 500 * GB} for folder in FOLDERS},
-    "present": [], "listeners": [], "nvidia_devices": [{"address": "0000:17:00.0", "device": "0x2330"}], "gpus": [],
+    "present": [], "listeners": [],
 }  # fmt: skip
-WITHOUT_GPU = FRESH | {"os": "debian", "codename": "bookworm", "os_version": "12", "nvidia_devices": []}
+BOOKWORM = FRESH | {"os": "debian", "codename": "bookworm", "os_version": "12", "python": "3.11.2"}
 
 
 def holder(port: int, command: str, unit: str = "", address: str = "0.0.0.0") -> dict[str, Any]:
@@ -62,7 +57,10 @@ def answers(**changed: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def fake_host(
-    survey: dict[str, Any] = FRESH, mirrors: list[dict[str, Any]] | None = None, **data: Any
+    survey: dict[str, Any] = FRESH,
+    mirrors: list[dict[str, Any]] | None = None,
+    machine: Machine = ONE_H100,
+    **data: Any,
 ) -> dict[str, Any]:
     """Host data of a fake host that answers like this; further keywords are its settings."""
     said = copy.deepcopy(survey)
@@ -72,6 +70,8 @@ def fake_host(
         "fake_delay_jitter": 0,
         "fake_responses": {
             "Look at a host and print what is there": json.dumps(said),
+            "Gather evidence about the machine": json.dumps(machine.evidence()),
+            "for d in /sys/bus/pci/devices/": machine.pci,
             "Ask URLs as the host sees them": json.dumps(mirrors if mirrors is not None else answers()),
             "/etc/os-release": release,
             "uname -s": "Linux",

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from tests.plan.conftest import Pyinfra
-from tests.plan.fake_hosts import FRESH, GB, H100, P100, WITHOUT_GPU, answers, fake_host, holder
+from tests.plan.fake_hosts import BOOKWORM, FRESH, GB, answers, fake_host, holder
+from tests.plan.fake_machines import NO_CARD, ONE_H100, P100, Machine
 
 CPU = {"gpu": "none", "docker": {"source": "distribution"}}
 
@@ -57,14 +58,17 @@ REFUSED: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         fake_host(vllm={"model": "org/other"}),
         ("vllm.model_revision", "org/other has no pinned revision", f'"model_revision": "{"f" * 40}"'),
     ),
-    "no card on the bus": (fake_host(WITHOUT_GPU), ("gpu", "no NVIDIA card on the PCI bus", 'set gpu = "none"')),
+    "no card on the bus": (
+        fake_host(BOOKWORM, machine=NO_CARD),
+        ("gpu", "no NVIDIA card on the PCI bus", 'set gpu = "none"'),
+    ),
     "a card below vLLM's floor": (
-        fake_host(FRESH | {"gpus": [P100]}),
+        fake_host(machine=Machine((P100,)).with_driver()),
         ("gpu", "Tesla P100-PCIE-16GB has compute capability 6.0, vLLM needs 7.5", "this host can run Phase 1"),
     ),
     "a card too old for open kernel modules": (
-        fake_host(FRESH | {"gpus": [P100]}, phase=1),
-        ("nvidia.modules", "open kernel modules begin at 7.5", '"modules": "proprietary"'),
+        fake_host(machine=Machine((P100,)), phase=1, nvidia={"modules": "open"}),
+        ("nvidia.modules", "open kernel modules begin at Turing", '"modules": "proprietary"'),
     ),
     "a container toolkit mirror that answers 404": (
         fake_host(mirrors=answers(toolkit={"status": 404})),
@@ -88,7 +92,7 @@ REFUSED: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     ),
     "a user without rights": (fake_host(FRESH | {"uid": 1000}), ("user", "uid 1000, not root", "_sudo = True")),
     "no torch for the CPU build": (
-        fake_host(WITHOUT_GPU, answers(torch_0={"text": "torch-2.13.0-cp311"}), **CPU),
+        fake_host(BOOKWORM, answers(torch_0={"text": "torch-2.13.0-cp311"}), NO_CARD, **CPU),
         ("mirrors.torch_cpu_index", "no torch 2.13.0+cpu for Python 3.11", "has other versions"),
     ),
 }
@@ -107,14 +111,14 @@ def test_it_is_refused_with_key_and_cause_and_the_other_host_is_planned(case: st
 
 
 def test_everything_wrong_with_a_host_is_in_one_report(pyinfra: Pyinfra) -> None:
-    survey = FRESH | {"uid": 1000, "listeners": [holder(11434, "nginx"), holder(8000, "chroma")], "gpus": [P100]}
-    run = pyinfra({"bad": fake_host(survey)}, "--json", "inventory", "deploy.py", "--dry")
+    survey = FRESH | {"uid": 1000, "listeners": [holder(11434, "nginx"), holder(8000, "chroma")]}
+    run = pyinfra({"bad": fake_host(survey, machine=Machine((P100,)))}, "--json", "inventory", "deploy.py", "--dry")
     assert "refused, nothing was changed (5 errors, 0 warnings)" in run.output
 
 
 def test_a_host_with_old_cards_is_deployed_to_phase_1(pyinfra: Pyinfra) -> None:
     run = pyinfra(
-        {"old": fake_host(FRESH | {"gpus": [P100]}, phase=1, nvidia={"modules": "proprietary"})},
+        {"old": fake_host(machine=Machine((P100,)), phase=1, nvidia={"modules": "proprietary"})},
         "--json",
         "inventory",
         "deploy.py",
@@ -131,7 +135,10 @@ def test_our_own_services_on_their_ports_are_no_obstacle(pyinfra: Pyinfra) -> No
         holder(8000, "vllm", "vllm.service", "127.0.0.1"),
     ]
     run = pyinfra(
-        {"gpu-01": fake_host(FRESH | {"listeners": listeners, "gpus": [H100]})}, "inventory", "deploy.py", "--dry"
+        {"gpu-01": fake_host(FRESH | {"listeners": listeners}, machine=ONE_H100.with_driver())},
+        "inventory",
+        "deploy.py",
+        "--dry",
     )
     assert run.status == 0, run.output
 

@@ -77,20 +77,6 @@ def free_bytes(folder):
     return {"mount": os.stat(folder).st_dev, "free": shutil.disk_usage(folder).free}
 
 
-def nvidia_devices():
-    found = []
-    for device in sorted(glob.glob("/sys/bus/pci/devices/*")):
-        if read(f"{device}/vendor").strip() == "0x10de" and read(f"{device}/class").startswith("0x03"):
-            found.append({"address": os.path.basename(device), "device": read(f"{device}/device").strip()})
-    return found
-
-
-def nvidia_smi():
-    query = "uuid,name,compute_cap,memory.total,memory.used,driver_version"
-    lines = run("nvidia-smi", f"--query-gpu={query}", "--format=csv,noheader,nounits").splitlines()
-    return [dict(zip(query.split(","), (field.strip() for field in line.split(",")))) for line in lines if "," in line]  # noqa: B905
-
-
 def main():
     asked = json.loads(sys.argv[1])
     release = os_release()
@@ -109,8 +95,6 @@ def main():
                 "folders": {folder: free_bytes(folder) for folder in asked["folders"]},
                 "present": [path for path in asked["paths"] if os.path.exists(path)],
                 "listeners": listeners(),
-                "nvidia_devices": nvidia_devices(),
-                "gpus": nvidia_smi(),
             }
         )
     )

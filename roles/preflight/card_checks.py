@@ -1,0 +1,255 @@
+"""Judgements on the cards: does one driver run them all, can vLLM use them, are they healthy, is their memory free. Pure.
+
+The compatibility matrix behind it: generation of the card (roles/cards.py) x kernel modules x driver branch x CUDA wheels x vLLM.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from roles.apt_repositories import cuda_fingerprint, cuda_key
+from roles.cards import VLLM_FLOOR, PciDevice
+from roles.layout import OUR_UNITS
+from roles.pins import pins
+from roles.preflight.evidence import App, Card, Evidence
+from roles.preflight.findings import Finding, error, note, warning
+from roles.site import Site
+
+CUDA_13_FLOOR = 580  # driver branch that the CUDA 13 wheels of files/locks/vllm-cuda.lock need
+# Codes after which a card computes wrongly or not at all until it is reset or replaced. Source: NVIDIA, "XID Errors".
+FATAL_XIDS = {48: "memory fault", 64: "row remap failed", 79: "fallen off the bus", 95: "uncontained memory fault"}
+
+
+def card_findings(site: Site, seen: Evidence, os: str, os_version: str) -> list[Finding]:
+    """Everything about the cards that speaks against, or should be known before, the first change."""
+    if site.gpu == "none":
+        if not seen.pci_cards:
+            return []
+        return [warning("gpu", 'gpu is "none", but the host has an NVIDIA card', 'set gpu = "nvidia" to use it')]
+    return [
+        *_on_the_bus(site, seen, os, os_version),
+        *_driver_for_all(site, seen),
+        *_vllm(site, seen),
+        *_named_cards(site, seen),
+        *_health(seen),
+        *_workloads(site, seen),
+        *_memory(site, seen),
+    ]
+
+
+def branch(site: Site) -> int:
+    """The driver branch that this host gets."""
+    return int(site.nvidia.branch or pins().nvidia.branch)
+
+
+def _on_the_bus(site: Site, seen: Evidence, os: str, os_version: str) -> Iterator[Finding]:
+    if not seen.pci_cards:
+        yield error("gpu", "no NVIDIA card on the PCI bus", 'set gpu = "none" to serve from the CPU')
+    if cuda_fingerprint(site, os, os_version) is None:
+        yield error(
+            "nvidia.key_fingerprint",
+            f"the key of NVIDIA's repository for {os} {os_version} is not in roles/pins.toml",
+            f"compare {cuda_key(os, os_version)} with NVIDIA's documentation and set its fingerprint",
+        )
+    for card in seen.pci_cards:
+        if card.generation is None:
+            yield warning(
+                "gpu",
+                f"[10de:{card.device:04x}] at {card.address} is a card that roles/cards.py does not know",
+                "see NVIDIA's list of supported cards; set nvidia.modules and nvidia.branch to what it says",
+            )
+    for device in seen.devices:
+        if device.is_nvswitch:
+            yield note("nvswitch", f"[10de:{device.device:04x}] at {device.address}: needs the fabric manager")
+            break
+
+
+def _driver_for_all(site: Site, seen: Evidence) -> Iterator[Finding]:
+    """One branch and one kind of modules for all cards."""
+    wanted = branch(site)
+    proprietary = [card for card in seen.pci_cards if card.generation and card.generation.modules == "proprietary"]
+    only_open = [card for card in seen.pci_cards if card.generation and card.generation.modules == "open"]
+    if proprietary and only_open:
+        yield error(
+            "gpu",
+            f"{proprietary[0]} needs proprietary kernel modules, {only_open[0]} open ones; no driver has both",
+            "take one of the two out of this host",
+        )
+    elif proprietary and site.nvidia.modules == "open":
+        yield error(
+            "nvidia.modules",
+            f"{proprietary[0]}: open kernel modules begin at Turing",
+            'set nvidia = {"modules": "proprietary"}',
+        )
+    elif only_open and site.nvidia.modules == "proprietary":
+        yield error(
+            "nvidia.modules", f"{only_open[0]} has open kernel modules only", 'set nvidia = {"modules": "open"}'
+        )
+    for card in proprietary:
+        last = card.generation.last_branch if card.generation else None
+        if last is not None and wanted > last:
+            yield error(
+                "nvidia.branch",
+                f"{card}: {last} is the last driver branch that knows it, not {wanted}",
+                f'set nvidia = {{"branch": "{last}"}}',
+            )
+            break
+    if site.phase == 2 and wanted < CUDA_13_FLOOR:
+        yield error(
+            "nvidia.branch",
+            f"vLLM's CUDA 13 wheels need driver branch {CUDA_13_FLOOR} or newer, not {wanted}",
+            f'set nvidia = {{"branch": "{CUDA_13_FLOOR}"}}',
+        )
+
+
+def cards_for_vllm(site: Site, seen: Evidence) -> list[Card]:
+    """Those of the cards that the driver lists which vLLM will use; none while there is no driver."""
+    names = set(site.vllm.gpus)
+    return [card for card in seen.cards if not names or {card.uuid, str(card.index)} & names]
+
+
+def _vllm(site: Site, seen: Evidence) -> Iterator[Finding]:
+    chosen = cards_for_vllm(site, seen)
+    old = [f"{card.name} has compute capability {card.capability}" for card in chosen if card.capability < VLLM_FLOOR]
+    if not seen.cards and not site.vllm.gpus:
+        old = [
+            f"{card} has compute capability {card.generation.capability}"
+            for card in seen.pci_cards
+            if card.generation and card.generation.capability < VLLM_FLOOR
+        ]
+    if site.phase == 2 and old:
+        new = [card.uuid for card in seen.cards if card.capability >= VLLM_FLOOR]
+        others = [card for card in seen.pci_cards if card.generation and card.generation.capability >= VLLM_FLOOR]
+        remedy = "this host can run Phase 1: set phase = 1"
+        if new:
+            remedy += f', or give vLLM the newer cards: vllm = {{"gpus": {new}}}'.replace("'", '"')
+        elif others:
+            remedy += ", or give vLLM the newer cards alone with vllm.gpus"
+        yield error("gpu", f"{old[0]}, vLLM needs {VLLM_FLOOR}", remedy)
+    count = len(site.vllm.gpus) or len(seen.cards) or len(seen.pci_cards)
+    if site.phase == 2 and 0 < count < site.vllm.tensor_parallel_size:
+        yield error(
+            "vllm.tensor_parallel_size",
+            f"{site.vllm.tensor_parallel_size} cards wanted, {count} {'is' if count == 1 else 'are'} there",
+            f'set vllm = {{"tensor_parallel_size": {count}}}',
+        )
+    if site.phase == 2 and site.vllm.dtype == "bfloat16":
+        for card in chosen:
+            if VLLM_FLOOR <= card.capability < 8.0:
+                yield error("vllm.dtype", f"{card.name} has no bfloat16", 'set vllm = {"dtype": "half"}')
+    kinds = sorted({card.name for card in chosen})
+    if site.vllm.tensor_parallel_size > 1 and len(kinds) > 1:
+        yield warning(
+            "vllm.gpus",
+            f"one model on unlike cards ({', '.join(kinds)}): the smallest and slowest sets the pace",
+            "name cards of one kind in vllm.gpus",
+        )
+
+
+def _named_cards(site: Site, seen: Evidence) -> Iterator[Finding]:
+    if not seen.cards:
+        return
+    known = {name for card in seen.cards for name in (card.uuid, str(card.index))}
+    sections = {
+        "vllm.gpus": site.vllm.gpus,
+        "ollama.vision.gpus": site.ollama.vision.gpus,
+        "ollama.text.gpus": site.ollama.text.gpus,
+    }
+    sliced = {name: card for card in seen.cards if card.mig for name in (card.uuid, str(card.index))}
+    for key, names in sections.items():
+        for name in names:
+            if name in sliced:
+                yield _mig(key, sliced[name])
+            elif name not in known and not name.startswith("MIG-"):
+                there = ", ".join(sorted(card.uuid for card in seen.cards))
+                yield error(key, f"{name} is not a card of this host", f"one of: {there}")
+        if not names and sliced:
+            yield _mig(key, next(iter(sliced.values())))
+
+
+def _mig(key: str, card: Card) -> Finding:
+    return error(
+        key,
+        f"{card.name} ({card.uuid}) is cut into MIG slices; a service would see one of them, whichever",
+        f"name slices (MIG-… of nvidia-smi -L) in {key}, or: nvidia-smi -i {card.index} -mig 0",
+    )
+
+
+def _health(seen: Evidence) -> Iterator[Finding]:
+    if seen.smi_failure:
+        yield warning("driver", f"nvidia-smi: {seen.smi_failure}", "the deploy reloads the driver, or reboots")
+    names = {card.uuid: f"card {card.index} ({card.name}, {card.uuid})" for card in seen.cards}
+    for health in seen.health:
+        card = names.get(health.uuid, health.uuid)
+        if health.remap_failed:
+            yield error("gpu memory", f"{card}: a faulty row cannot be remapped", "have the card replaced (RMA)")
+        elif health.remap_pending:
+            yield error(
+                "gpu memory",
+                f"{card}: a faulty row waits to be remapped",
+                f"nvidia-smi --gpu-reset -i {health.uuid} on the idle host, or reboot it",
+            )
+        if health.uncorrected:
+            yield warning(
+                "gpu memory",
+                f"{card}: {health.uncorrected} uncorrectable memory errors since the driver was loaded",
+                "nvidia-smi -q -d ECC; a number that grows means a faulty card",
+            )
+    worst = {xid.code: xid for xid in seen.xids}
+    for code, xid in sorted(worst.items()):
+        fact = f"XID {code} on {xid.address} since this boot: {xid.text}"
+        if code in FATAL_XIDS:
+            yield error("gpu", fact, f"{FATAL_XIDS[code]}: reboot the host; if it comes back, have the card replaced")
+        else:
+            yield warning("gpu", fact, "journalctl -k -g Xid on the host; NVIDIA's XID catalogue explains the code")
+
+
+def driver_changes(site: Site, seen: Evidence) -> str:
+    """What this run would do to a driver that works: a sentence, or "" when it stays as it is."""
+    wanted = str(branch(site))
+    if not seen.loaded:
+        return ""
+    if seen.loaded.split(".")[0] != wanted:
+        return f"the driver goes from {seen.loaded} to branch {wanted}"
+    if seen.nouveau:
+        return "nouveau makes way for the driver"
+    return ""
+
+
+def _workloads(site: Site, seen: Evidence) -> Iterator[Finding]:
+    foreign = foreign_apps(seen)
+    change = driver_changes(site, seen)
+    if change and seen.apps:
+        who = ", ".join(str(app) for app in seen.apps)
+        yield error("gpu", f"{change}, which would end {who}", "stop them first, then deploy again")
+    elif foreign:
+        who = "; ".join(f"{app} holds {app.memory} MiB of {app.uuid}" for app in foreign)
+        yield warning("gpu", f"not ours: {who}", "stop them if vLLM or Ollama is to have that memory")
+
+
+def foreign_apps(seen: Evidence) -> list[App]:
+    """Processes on the cards that belong to none of our services."""
+    return [app for app in seen.apps if app.unit not in OUR_UNITS]
+
+
+def _memory(site: Site, seen: Evidence) -> Iterator[Finding]:
+    """vLLM's share is of the whole card and must be free when it starts."""
+    if site.phase != 2 or site.vllm.kv_cache_memory:
+        return
+    for card in cards_for_vllm(site, seen):
+        taken = sum(app.memory for app in foreign_apps(seen) if app.uuid == card.uuid)
+        wanted = site.vllm.gpu_memory_utilization * card.memory_total
+        if wanted > card.memory_total - taken:
+            fits = int(100 * (card.memory_total - taken) / card.memory_total) / 100
+            holders = ", ".join(str(app) for app in foreign_apps(seen) if app.uuid == card.uuid)
+            yield error(
+                "vllm.gpu_memory_utilization",
+                f"{site.vllm.gpu_memory_utilization} of card {card.index} is {wanted:.0f} MiB, "
+                f"but {holders} holds {taken} of its {card.memory_total} MiB",
+                f"stop it, or set vllm.gpu_memory_utilization to {fits:.2f} or less",
+            )
+
+
+def describe(cards: Sequence[PciDevice]) -> str:
+    """For people: what is on the bus."""
+    return ", ".join(str(card) for card in cards) or "no card"

@@ -1,0 +1,156 @@
+"""Judgements on the system around the cards: platform, Secure Boot, foreign drivers, package manager, Docker. Pure."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+
+from roles.preflight.card_checks import branch
+from roles.preflight.evidence import Evidence, Package
+from roles.preflight.findings import Finding, error, note, warning
+from roles.site import Site
+
+# Packages that Docker's own ones cannot be installed beside. Source: Docker Engine installation guide, August 2026.
+CONFLICTING_WITH_DOCKER = (
+    "docker.io", "docker-doc", "docker-compose", "docker-compose-v2", "podman-docker", "containerd", "runc",
+)  # fmt: skip
+PLATFORMS = {
+    "WSL": "its driver belongs to Windows; install vLLM there by hand, or use a host that boots Linux itself",
+    "Jetson": "its driver is part of L4T; the generic one would break it. Use another host",
+    "vGPU guest": "its driver must be the one that the hypervisor's vendor gives; use a host with the whole card",
+}
+
+
+def system_findings(site: Site, seen: Evidence) -> list[Finding]:
+    """Everything about the system that speaks against, or should be known before, the first change."""
+    return [
+        *_package_manager(seen),
+        *(_driver(site, seen) if site.gpu == "nvidia" else ()),
+        *_docker(site, seen),
+    ]
+
+
+def _package_manager(seen: Evidence) -> Iterator[Finding]:
+    if seen.audit:
+        broken = re.findall(r"^ (\S+)", seen.audit, re.MULTILINE)
+        yield error(
+            "packages",
+            f"dpkg has unfinished work: {', '.join(broken) or seen.audit.splitlines()[0]}",
+            "dpkg --configure -a on the host, then: apt-get -f install",
+        )
+    if seen.lock_holders:
+        who = ", ".join(
+            f"{line.partition(' ')[2] or 'a process'} (pid {line.split()[0]})" for line in seen.lock_holders
+        )
+        yield warning("packages", f"{who} holds the package manager's lock", "the run waits up to 300 s for it")
+    if seen.reboot_required:
+        yield note("reboot", "the host asked for a reboot already (/run/reboot-required)")
+
+
+def _driver(site: Site, seen: Evidence) -> Iterator[Finding]:
+    if seen.platform:
+        yield error("platform", f"this is a {seen.platform}", PLATFORMS[seen.platform])
+    if seen.secure_boot and not seen.key_enrolled and not seen.loaded:
+        yield error(
+            "secure boot",
+            "it is on, and the key that DKMS signs modules with is not enrolled: the kernel would reject the driver",
+            "turn it off in the firmware, or at the console: mokutil --import /var/lib/dkms/mok.pub, reboot, confirm",
+        )
+    if seen.runfile:
+        yield error(
+            "driver",
+            f"one was installed by NVIDIA's .run file ({seen.runfile}), beside the package manager",
+            f"{seen.runfile} --silent on the host, then reboot",
+        )
+    yield from _origins(seen)
+    yield from _kernel(seen)
+    if seen.nouveau and site.nvidia.reboot == "ask-later":
+        yield warning(
+            "nvidia.reboot", "nouveau drives the card, so this run ends with the outcome reboot-needed", "plan a reboot"
+        )
+    yield from _holds(site, seen)
+    if seen.installed("unattended-upgrades") and not any("nvidia" in pattern for pattern in seen.unattended):
+        yield note("upgrades", "unattended-upgrades may move the driver by night until this deploy forbids it")
+
+
+def _origins(seen: Evidence) -> Iterator[Finding]:
+    """A driver of the distribution: its packages and NVIDIA's own replace each other's files."""
+    theirs = [package for package in seen.packages if package.installed and _from_distribution(package)]
+    if theirs:
+        names = ", ".join(f"{package.name} {package.version}" for package in theirs[:3])
+        more = f" and {len(theirs) - 3} more" if len(theirs) > 3 else ""
+        yield error(
+            "driver",
+            f"the distribution's driver is installed ({names}{more}); it does not mix with NVIDIA's packages",
+            f"apt-get purge {' '.join(package.name for package in theirs)} on the host, then reboot",
+        )
+
+
+def _from_distribution(package: Package) -> bool:
+    """Debian's own driver carries its revision ("-1~deb12u1"), Ubuntu's the branch in every name ("nvidia-dkms-580")."""
+    if not package.name.startswith(("nvidia-", "libnvidia-", "linux-modules-nvidia-")):
+        return False
+    if package.name.startswith(("nvidia-container", "libnvidia-container")):
+        return False
+    return bool(re.search(r"deb\d+u|ubuntu", package.version)) or package.name.startswith("linux-modules-nvidia-")
+
+
+def _kernel(seen: Evidence) -> Iterator[Finding]:
+    newest = seen.kernels[-1] if seen.kernels else ""
+    if newest and newest != seen.kernel and seen.kernel in seen.kernels:
+        yield warning(
+            "kernel",
+            f"{seen.kernel} runs, {newest} is installed: after the next boot the driver must be built for that one",
+            "reboot into it before the deploy",
+        )
+    elif seen.kernels and seen.kernel not in seen.kernels:
+        yield error(
+            "kernel",
+            f"the running kernel {seen.kernel} is no longer installed, so no driver can be built for it",
+            "reboot the host, then deploy again",
+        )
+
+
+def _holds(site: Site, seen: Evidence) -> Iterator[Finding]:
+    wanted = str(branch(site))
+    stuck = [
+        package
+        for package in seen.packages
+        if package.name in seen.held
+        and package.installed
+        and package.name.startswith("nvidia-kernel")
+        and not package.version.startswith(f"{wanted}.")
+    ]
+    for package in stuck:
+        yield warning(
+            "nvidia.branch",
+            f"{package.name} is held at {package.version}; this run moves it to branch {wanted}",
+            f'keep it with nvidia = {{"branch": "{package.version.split(".")[0]}"}}',
+        )
+
+
+def _docker(site: Site, seen: Evidence) -> Iterator[Finding]:
+    if site.docker.source == "none":
+        return
+    if seen.daemon_json:
+        try:
+            content = json.loads(seen.daemon_json)
+        except ValueError as problem:
+            content, cause = None, str(problem)
+        else:
+            cause = "it is not a JSON object"
+        if not isinstance(content, dict):
+            yield error("docker", f"/etc/docker/daemon.json cannot be read: {cause}", "correct it on the host")
+    if seen.snap_docker:
+        yield error("docker", "Docker is installed as a snap, which sees no card", "snap remove docker on the host")
+    present = [name for name in CONFLICTING_WITH_DOCKER if seen.installed(name)]
+    if site.docker.source == "docker" and present and not getattr(site.docker, "replace_conflicting", False):
+        running = f"; {len(seen.containers)} containers run" if seen.containers else ""
+        yield error(
+            "docker.source",
+            f"{', '.join(present)} of the distribution cannot stay beside Docker's own packages{running}",
+            'keep it with docker = {"source": "distribution"}, or remove it on the host first',
+        )
+    if seen.containers:
+        yield note("docker", f"{len(seen.containers)} containers run; they are kept and compared afterwards")
