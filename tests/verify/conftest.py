@@ -20,7 +20,9 @@ from collections.abc import Callable, Iterator, Mapping
 import pytest
 from testinfra.host import Host
 
+from roles.cards import NvidiaDevices, parse_devices
 from roles.layout import ADAPTER_TOKEN, OUR_UNITS, PHASE_TARGETS
+from roles.phases import with_phases_decided
 from roles.site import Site
 from tests.verify.connection import Connection, Connections
 from tests.verify.seen import (
@@ -121,12 +123,22 @@ def target(request: pytest.FixtureRequest) -> Target:
 
 
 @pytest.fixture(scope="session")
-def site(target: Target) -> Site:
-    """The host's settings, exactly as deploy sees them."""
+def site(target: Target, request: pytest.FixtureRequest) -> Site:
+    """The host's settings, exactly as deploy sees them, with what its cards decide."""
     settings = target.site_or_problems
-    if isinstance(settings, Site):
+    if not isinstance(settings, Site):
+        pytest.fail(f"{target.name}: its settings are refused:\n  " + "\n  ".join(settings), pytrace=False)
+    if settings.prepare != "auto" or settings.phase == 2 or settings.gpu == "none":
         return settings
-    pytest.fail(f"{target.name}: its settings are refused:\n  " + "\n  ".join(settings), pytrace=False)
+    run: Run = request.getfixturevalue("run")
+    return with_phases_decided(settings, parse_devices(run(NvidiaDevices().command())[1].splitlines()))
+
+
+@pytest.fixture
+def both_phases(target: Target, site: Site) -> None:
+    """For sentences about Phase 2 on a host of Phase 1: skips where it is for Phase 1 alone."""
+    if not site.prepares_phase_2:
+        pytest.skip(f"{target.name} is for Phase 1 alone (prepare)")
 
 
 @pytest.fixture(scope="session")

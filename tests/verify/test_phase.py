@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shlex
 
+import pytest
+
 from roles.layout import (
     COMPLETE,
     PHASE_TARGETS,
@@ -15,6 +17,7 @@ from roles.layout import (
     snapshot,
     vllm_release,
 )
+from roles.phases import phases_on_disk
 from roles.site import Site
 from tests.verify.conftest import Expect, Run
 from tests.verify.seen import Unit
@@ -42,8 +45,8 @@ def test_a_boot_comes_up_in_this_phase(site: Site, run: Run, expect: Expect) -> 
     expect(f"links in {WANTS}", wanted, {name: name in linked for name in wanted})
 
 
-def test_each_phase_consists_of_exactly_its_units(units: dict[str, Unit], expect: Expect) -> None:
-    wanted = {target: sorted(PHASE_UNITS[number]) for number, target in PHASE_TARGETS.items()}
+def test_each_phase_consists_of_exactly_its_units(site: Site, units: dict[str, Unit], expect: Expect) -> None:
+    wanted = {PHASE_TARGETS[number]: sorted(PHASE_UNITS[number]) for number in phases_on_disk(site)}
     expect("Wants of the phases", wanted, {target: sorted(units[target]["Wants"].split()) for target in wanted})
 
 
@@ -56,6 +59,7 @@ def test_the_units_of_the_other_phase_are_stopped(site: Site, units: dict[str, U
     )
 
 
+@pytest.mark.usefixtures("both_phases")
 def test_the_units_of_the_other_phase_are_still_on_disk(
     site: Site, units: dict[str, Unit], run: Run, expect: Expect
 ) -> None:
@@ -64,6 +68,7 @@ def test_the_units_of_the_other_phase_are_still_on_disk(
     expect_files(run, expect, [f"{UNITS}/{name}" for name in names])
 
 
+@pytest.mark.usefixtures("both_phases")
 def test_everything_that_phase_2_needs_is_on_disk(site: Site, run: Run, expect: Expect) -> None:
     vllm, adapter, model = vllm_release(site).current, adapter_release().current, snapshot(site)
     expect_files(run, expect, [f"{vllm}/bin/vllm", f"{adapter}/bin/python", f"{model.path}/config.json"])

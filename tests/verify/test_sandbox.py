@@ -18,6 +18,7 @@ from roles.layout import (
     VLLM,
     VLLM_MODEL,
 )
+from roles.phases import unit_files
 from roles.site import Site
 from tests.verify.conftest import Expect, Run
 from tests.verify.seen import Unit
@@ -50,10 +51,12 @@ def running(site: Site) -> list[str]:
 
 def test_every_service_runs_in_the_sandbox(site: Site, units: dict[str, Unit], expect: Expect) -> None:
     devices = {"PrivateDevices": "yes"} if site.gpu == "none" else {"DevicePolicy": "closed"}
-    for unit, user in USERS.items():
+    for unit in {*USERS} & {*unit_files(site)}:
+        user = USERS[unit]
         expect(f"sandbox of {unit}", SANDBOX | devices | {"User": user}, units[unit])
 
 
+@pytest.mark.usefixtures("both_phases")
 def test_the_adapter_has_a_user_that_exists_only_while_it_runs(units: dict[str, Unit], expect: Expect) -> None:
     expect(f"sandbox of {ADAPTER}", {"DynamicUser": "yes", "MemoryDenyWriteExecute": "yes"}, units[ADAPTER])
 

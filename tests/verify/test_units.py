@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 
-from roles.layout import OUR_UNITS, PHASE_TARGETS, PHASE_UNITS, UNITS
+from roles.layout import PHASE_UNITS, UNITS
+from roles.phases import unit_files, units_on_disk
 from roles.site import Site
 from roles.started_with import RECORDS, inputs_path
 from tests.verify.conftest import Expect, Run
@@ -18,7 +19,7 @@ def test_every_unit_of_the_phase_runs(site: Site, units: dict[str, Unit], expect
 
 
 def test_every_unit_is_tied_to_its_phase(site: Site, units: dict[str, Unit], expect: Expect) -> None:
-    wanted = dict.fromkeys((*PHASE_UNITS[1], *PHASE_UNITS[2]), "enabled")
+    wanted = dict.fromkeys(units_on_disk(site), "enabled")
     expect("UnitFileState", wanted, {unit: units[unit]["UnitFileState"] for unit in wanted})
 
 
@@ -29,22 +30,23 @@ def test_no_unit_of_the_phase_was_restarted_by_systemd(site: Site, units: dict[s
     )
 
 
-def test_systemd_has_read_every_unit_as_it_is_on_disk(units: dict[str, Unit], expect: Expect) -> None:
-    expect("NeedDaemonReload", dict.fromkeys(_all(), "no"), {unit: units[unit]["NeedDaemonReload"] for unit in _all()})
+def test_systemd_has_read_every_unit_as_it_is_on_disk(site: Site, units: dict[str, Unit], expect: Expect) -> None:
+    names = unit_files(site)
+    expect("NeedDaemonReload", dict.fromkeys(names, "no"), {unit: units[unit]["NeedDaemonReload"] for unit in names})
 
 
-def test_every_unit_is_the_one_that_deploy_wrote(units: dict[str, Unit], expect: Expect) -> None:
-    wanted = {unit: f"{UNITS}/{unit}" for unit in _all()}
+def test_every_unit_is_the_one_that_deploy_wrote(site: Site, units: dict[str, Unit], expect: Expect) -> None:
+    wanted = {unit: f"{UNITS}/{unit}" for unit in unit_files(site)}
     expect("FragmentPath", wanted, {unit: units[unit]["FragmentPath"] for unit in wanted})
 
 
-def test_no_drop_in_changes_a_unit(units: dict[str, Unit], expect: Expect) -> None:
+def test_no_drop_in_changes_a_unit(site: Site, units: dict[str, Unit], expect: Expect) -> None:
     # What the distribution ships for all units, below /usr/lib, is none of a person's doing.
     seen = {
         unit: [path for path in units[unit]["DropInPaths"].split() if not path.startswith("/usr/lib/")]
-        for unit in _all()
+        for unit in unit_files(site)
     }
-    expect("DropInPaths", {unit: [] for unit in _all()}, seen)
+    expect("DropInPaths", {unit: [] for unit in unit_files(site)}, seen)
 
 
 def test_every_unit_of_the_phase_was_started_with_the_inputs_on_disk(site: Site, run: Run, expect: Expect) -> None:
@@ -61,7 +63,3 @@ def _record(unit: str) -> str:
 def _content(run: Run, path: str) -> object:
     code, out, _ = run(f"cat '{path}'")
     return json.loads(out) if code == 0 else f"no file {path}"
-
-
-def _all() -> list[str]:
-    return sorted({*OUR_UNITS, *PHASE_TARGETS.values()})
