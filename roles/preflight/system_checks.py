@@ -146,11 +146,16 @@ def _docker(site: Site, seen: Evidence) -> Iterator[Finding]:
         yield error("docker", "Docker is installed as a snap, which sees no card", "snap remove docker on the host")
     present = [name for name in CONFLICTING_WITH_DOCKER if seen.installed(name)]
     if site.docker.source == "docker" and present and not getattr(site.docker, "replace_conflicting", False):
-        running = f"; {len(seen.containers)} containers run" if seen.containers else ""
+        running = f"; {_running(seen)}" if seen.containers else ""
         yield error(
             "docker.source",
             f"{', '.join(present)} of the distribution cannot stay beside Docker's own packages{running}",
             'keep it with docker = {"source": "distribution"}, or remove it on the host first',
         )
     if seen.containers:
-        yield note("docker", f"{len(seen.containers)} containers run; they are kept and compared afterwards")
+        yield note("docker", f"{_running(seen)}; what runs is compared before and after")
+
+
+def _running(seen: Evidence) -> str:
+    count = len(seen.containers)
+    return "1 container runs" if count == 1 else f"{count} containers run"

@@ -22,7 +22,7 @@ def test_preflight_alone_says_what_is_there_and_touches_nothing(
 ) -> None:
     host = make_host("alone-phase1")
     with untouched(host):
-        done = operator.pyinfra("--data", "report=json", playbook="preflight.py", hosts=[host])
+        done = operator.pyinfra("--dry", "--data", "report=json", playbook="preflight.py", hosts=[host])
     assert done.status == 0, done.output
     said = json.loads(next(line for line in done.output.splitlines() if line.startswith('{"host"')))
     assert said["host"] == host.name
@@ -35,7 +35,7 @@ def test_preflight_ends_with_status_1_for_a_host_that_would_be_refused(
 ) -> None:
     host = make_host("alone-phase1")
     with untouched(host):
-        done = operator.pyinfra("--data", "gpu=nvidia", playbook="preflight.py", hosts=[host])
+        done = operator.pyinfra("--dry", "--data", "gpu=nvidia", playbook="preflight.py", hosts=[host])
     assert done.status == 1
     assert "no NVIDIA card on the PCI bus" in done.output
 

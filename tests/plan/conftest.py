@@ -43,8 +43,13 @@ Pyinfra = Callable[..., Run]
 @pytest.fixture
 def pyinfra(tmp_path: Path) -> Pyinfra:
     """`pyinfra(hosts, "inventory", "deploy.py", "--dry")`; the product is linked, the inventory is written."""
+    return in_folder(tmp_path)
+
+
+def in_folder(folder: Path) -> Pyinfra:
+    """pyinfra in a folder that links the product and gets the inventory of each run."""
     for part in PARTS:
-        (tmp_path / part).symlink_to(ROOT / part)
+        (folder / part).symlink_to(ROOT / part)
 
     def run(
         hosts: dict[str, dict[str, Any]],
@@ -52,18 +57,20 @@ def pyinfra(tmp_path: Path) -> Pyinfra:
         ssh: dict[str, dict[str, Any]] | None = None,
         **environment: str,
     ) -> Run:
-        write_inventory(tmp_path / "inventory", hosts, ssh or {})
+        write_inventory(folder / "inventory", hosts, ssh or {})
         kept = {key: value for key, value in os.environ.items() if key in ("PATH", "HOME", "LANG")}
         done = subprocess.run(
             [str(Path(sys.executable).parent / "pyinfra"), *arguments],
-            cwd=tmp_path,
+            cwd=folder,
             env={**kept, "HF_TOKEN": "hf_planted_secret", **environment},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             timeout=180,
         )
-        plan = json.loads(done.stdout)["plan"] if done.stdout.startswith("{") else []
+        # Preflight's own JSON, a line per host, comes before pyinfra's.
+        said = "".join(line for line in done.stdout.splitlines() if not line.startswith('{"host"'))
+        plan = json.loads(said)["plan"] if said.startswith("{") else []
         return Run(done.returncode, done.stdout + done.stderr, plan)
 
     return run

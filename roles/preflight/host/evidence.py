@@ -19,6 +19,8 @@ PACKAGES = (
 )  # fmt: skip
 SECURE_BOOT = "/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
 LOCKS = ("/var/lib/dpkg/lock-frontend", "/var/lib/dpkg/lock", "/var/lib/apt/lists/lock")
+# apt writes its caches even when it is only asked.
+NO_CACHE_FILES = ("-o", "Dir::Cache::pkgcache=", "-o", "Dir::Cache::srcpkgcache=")
 VENDOR_SITES = ("nvidia", "docker.com")
 
 
@@ -131,7 +133,7 @@ def main():
         ),
         "packages": run("dpkg-query", "-W", "-f", "${Package}\t${Version}\t${db:Status-Abbrev}\n", *PACKAGES)["out"],
         "audit": run("dpkg", "--audit")["out"],
-        "holds": run("apt-mark", "showhold")["out"],
+        "holds": run("apt-mark", *NO_CACHE_FILES, "showhold")["out"],
         "lock_holders": lock_holders(),
         "sources": vendor_sources(),
         "unattended": run("apt-config", "dump", "Unattended-Upgrade")["out"],

@@ -1,0 +1,123 @@
+"""Hosts of every kind, by a sentence: what they look like and what the operator wants of them. Their plans are in `approved/`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.plan.fake_hosts import BOOKWORM, FRESH, fake_host
+from tests.plan.fake_machines import A100, B200, H100, L4, ONE_H100, P100, T4, V100, FakeCard, Machine
+
+JAMMY = FRESH | {"codename": "jammy", "os_version": "22.04", "python": "3.10.12"}
+RESOLUTE = FRESH | {"codename": "resolute", "os_version": "26.04", "python": "3.14.0"}
+TRIXIE = FRESH | {"os": "debian", "codename": "trixie", "os_version": "13", "python": "3.13.5"}
+DEBIAN_13_KEY = {"key_fingerprint": "A" * 40}
+SECOND_H100 = FakeCard(0x2330, "NVIDIA H100 80GB HBM3", 9.0, 81559, "GPU-8f1d")
+SLICED_A100 = FakeCard(0x20B5, "NVIDIA A100 80GB PCIe", 8.0, 81920, "GPU-a100", mig="Enabled")
+UNKNOWN = FakeCard(0x3FFF, "NVIDIA Next", 11.0, 200000, "GPU-next")
+TRAINING = {"apps": "GPU-8f1c, 812, python3, 40000\n"}
+
+
+def packages(*lines: str) -> str:
+    """What dpkg-query prints for `name version status`."""
+    return "".join("\t".join(line.split()) + "\n" for line in lines)
+
+
+SCENARIOS: dict[str, dict[str, Any]] = {
+    # Distributions
+    "ubuntu-24.04-h100": fake_host(),
+    "ubuntu-22.04-h100": fake_host(JAMMY),
+    "ubuntu-26.04-h100": fake_host(RESOLUTE),
+    "debian-12-h100": fake_host(BOOKWORM),
+    "debian-13-h100-key-unknown": fake_host(TRIXIE),
+    "debian-13-h100-key-given": fake_host(TRIXIE, nvidia=DEBIAN_13_KEY),
+    # Generations
+    "p100-phase-2": fake_host(machine=Machine((P100,))),
+    "p100-phase-1": fake_host(machine=Machine((P100,)), phase=1),
+    "p100-phase-1-branch-595": fake_host(machine=Machine((P100,)), phase=1, nvidia={"branch": "595"}),
+    "v100-phase-2": fake_host(machine=Machine((V100,))),
+    "v100-phase-1": fake_host(machine=Machine((V100, V100)), phase=1),
+    "t4": fake_host(machine=Machine((T4,))),
+    "t4-bfloat16": fake_host(machine=Machine((T4,)).with_driver(), vllm={"dtype": "bfloat16"}),
+    "a100": fake_host(machine=Machine((A100,))),
+    "l4": fake_host(machine=Machine((L4,))),
+    "b200": fake_host(machine=Machine((B200,))),
+    "b200-proprietary": fake_host(machine=Machine((B200,)), nvidia={"modules": "proprietary"}),
+    "h100-branch-570": fake_host(nvidia={"branch": "570"}),
+    "unknown-card": fake_host(machine=Machine((UNKNOWN,))),
+    "no-card": fake_host(machine=Machine()),
+    # Several cards
+    "two-unlike-cards-in-parallel": fake_host(
+        machine=Machine((H100, A100)).with_driver(), vllm={"tensor_parallel_size": 2}
+    ),
+    "p100-beside-a100": fake_host(machine=Machine((P100, A100)).with_driver()),
+    "p100-beside-b200": fake_host(machine=Machine((P100, B200)), phase=1),
+    "nvswitch-eight-h100": fake_host(machine=Machine((H100,) * 8, switches=4)),
+    "more-in-parallel-than-there-are": fake_host(vllm={"tensor_parallel_size": 2}),
+    "a-card-that-is-not-there": fake_host(machine=ONE_H100.with_driver(), vllm={"gpus": ["GPU-lost"]}),
+    "mig-without-slices-named": fake_host(machine=Machine((SLICED_A100,)).with_driver()),
+    "mig-with-slices-named": fake_host(
+        machine=Machine((SLICED_A100, H100)).with_driver(),
+        vllm={"gpus": ["GPU-8f1c"]},
+        ollama={"vision": {"gpus": ["MIG-1"]}, "text": {"gpus": ["MIG-1"]}},
+    ),
+    # Drivers that are there already
+    "converged-driver": fake_host(machine=ONE_H100.with_driver()),
+    "older-branch-idle": fake_host(machine=ONE_H100.with_driver("570.124.06")),
+    "older-branch-busy": fake_host(
+        machine=Machine((H100,), driver="570.124.06", **TRAINING).saying(cgroups="812 0::/system.slice/train.service")
+    ),
+    "somebody-else-holds-half-the-card": fake_host(
+        machine=Machine((H100, SECOND_H100), driver="580.178.04", **TRAINING)
+    ),
+    "library-newer-than-module": fake_host(
+        machine=Machine(
+            (H100,),
+            driver="580.95.05",
+            smi={"status": 18, "out": "Failed to initialize NVML: Driver/library version mismatch", "err": ""},
+        )
+    ),
+    "nouveau-loaded-ask-later": fake_host(
+        machine=ONE_H100.saying(modules="nouveau 2605056 1 - Live 0x0"), nvidia={"reboot": "ask-later"}
+    ),
+    "runfile-driver": fake_host(machine=ONE_H100.with_driver(runfile="/usr/bin/nvidia-uninstall")),
+    "debians-own-driver": fake_host(
+        BOOKWORM,
+        machine=ONE_H100.with_driver(
+            "535.183.01",
+            packages=packages("nvidia-driver 535.183.01-1~deb12u1 ii", "nvidia-kernel-dkms 535.183.01-1~deb12u1 ii"),
+        ),
+    ),
+    "held-in-another-branch": fake_host(
+        machine=ONE_H100.with_driver(
+            "595.91.07", packages=packages("nvidia-kernel-open-dkms 595.91.07-1 hi"), holds="nvidia-kernel-open-dkms"
+        )
+    ),
+    "row-remap-pending": fake_host(machine=Machine((H100,), driver="580.178.04", health="GPU-8f1c, Yes, No, 3\n")),
+    "fallen-off-the-bus": fake_host(
+        machine=ONE_H100.with_driver(
+            xid="NVRM: Xid (PCI:0000:17:00): 79, pid='<unknown>', name=<unknown>, GPU has fallen off the bus."
+        )
+    ),
+    # The system around
+    "secure-boot-key-unknown": fake_host(machine=ONE_H100.saying(secure_boot="0600000001")),
+    "secure-boot-key-enrolled": fake_host(
+        machine=ONE_H100.saying(secure_boot="0600000001", mok="Subject: CN=DKMS module signing key")
+    ),
+    "wsl": fake_host(machine=ONE_H100.saying(proc_version="Linux version 5.15.167.4-microsoft-standard-WSL2")),
+    "jetson": fake_host(machine=ONE_H100.saying(tegra="# R36 (release), REVISION: 4.0")),
+    "vgpu-guest": fake_host(machine=ONE_H100.saying(gridd="ServerAddress=licence")),
+    "half-configured-package": fake_host(
+        machine=ONE_H100.saying(audit="The following packages are only half configured:\n nvidia-kernel-open-dkms  x\n")
+    ),
+    "apt-is-busy": fake_host(machine=ONE_H100.saying(lock_holders="4711 unattended-upgr")),
+    "kernel-newer-than-the-running-one": fake_host(
+        machine=ONE_H100.saying(kernels="6.8.0-60-generic\n6.8.0-64-generic")
+    ),
+    "kernel-removed-under-the-running-one": fake_host(machine=ONE_H100.saying(kernels="6.8.0-64-generic")),
+    "upgrades-by-night": fake_host(machine=ONE_H100.saying(packages=packages("unattended-upgrades 2.9.1 ii"))),
+    "docker-of-the-distribution": fake_host(
+        machine=ONE_H100.saying(packages=packages("docker.io 26.1.5 ii", "containerd 1.7.24 ii"), containers="a x web")
+    ),
+    "docker-as-a-snap": fake_host(machine=ONE_H100.saying(snap_docker="/snap/bin/docker")),
+    "broken-daemon-json": fake_host(machine=ONE_H100.saying(daemon_json='{"log-driver": ')),
+}
