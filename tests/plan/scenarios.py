@@ -14,7 +14,7 @@ DEBIAN_13_KEY = {"key_fingerprint": "A" * 40}
 SECOND_H100 = FakeCard(0x2330, "NVIDIA H100 80GB HBM3", 9.0, 81559, "GPU-8f1d")
 SLICED_A100 = FakeCard(0x20B5, "NVIDIA A100 80GB PCIe", 8.0, 81920, "GPU-a100", mig="Enabled")
 UNKNOWN = FakeCard(0x3FFF, "NVIDIA Next", 11.0, 200000, "GPU-next")
-TRAINING = {"apps": "GPU-8f1c, 812, python3, 40000\n"}
+TRAINING = "GPU-8f1c, 812, python3, 40000\n"
 
 
 def packages(*lines: str) -> str:
@@ -64,10 +64,12 @@ SCENARIOS: dict[str, dict[str, Any]] = {
     "converged-driver": fake_host(machine=ONE_H100.with_driver()),
     "older-branch-idle": fake_host(machine=ONE_H100.with_driver("570.124.06")),
     "older-branch-busy": fake_host(
-        machine=Machine((H100,), driver="570.124.06", **TRAINING).saying(cgroups="812 0::/system.slice/train.service")
+        machine=Machine((H100,), driver="570.124.06", apps=TRAINING).saying(
+            cgroups="812 0::/system.slice/train.service"
+        )
     ),
     "somebody-else-holds-half-the-card": fake_host(
-        machine=Machine((H100, SECOND_H100), driver="580.178.04", **TRAINING)
+        machine=Machine((H100, SECOND_H100), driver="580.178.04", apps=TRAINING)
     ),
     "library-newer-than-module": fake_host(
         machine=Machine(
