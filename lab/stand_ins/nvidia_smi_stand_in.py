@@ -8,17 +8,20 @@ The file is CSV; its first line names the columns as nvidia-smi names its query 
 
 `compute-apps.csv` beside it, in the same form, answers --query-compute-apps. Without gpus.csv there is no driver, and
 the answer is the real one's: a message and exit status 9. A column `driver_version` stands for the loaded kernel
-module; if it is not the version of the installed package, NVML's mismatch is reported, with status 18.
+module; if it is not the version of the installed package, NVML's mismatch is reported, with status 18. On a host with
+a pretend bus (pci.csv, see kernel_stand_in.py) the loaded module is the one in /proc/driver/nvidia/version.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import re
 import sys
 from pathlib import Path
 
 FOLDER = Path("/etc/llm-lab")
+MODULE = Path("/proc/driver/nvidia/version")
 VERSION_FILE = Path("/usr/share/nvidia/stand-in-version")
 NO_DRIVER = (
     "NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver. "
@@ -45,6 +48,14 @@ def rows(name: str) -> list[dict[str, str]]:
     with path.open(newline="") as stream:
         read = csv.DictReader(stream, skipinitialspace=True)
         return [{key: value.strip() for key, value in row.items()} for row in read]
+
+
+def module_version() -> str | None:
+    """The loaded module on a host with a pretend bus: "" while none is loaded; None where there is no such bus."""
+    if not (FOLDER / "pci.csv").is_file():
+        return None
+    found = re.search(r"x86_64  (\S+)", MODULE.read_text()) if MODULE.is_file() else None
+    return found[1] if found else ""
 
 
 def package_version() -> str:
@@ -95,11 +106,12 @@ def main(arguments: list[str]) -> int:
     if options.version:
         print(f"NVIDIA-SMI version  : {version}\nDRIVER version      : {version}\nstand-in of the lab : yes")
         return 0
-    if not (FOLDER / "gpus.csv").is_file():
+    module = module_version()
+    if module == "" or not (FOLDER / "gpus.csv").is_file():
         print(NO_DRIVER)
         return 9
     gpus = [{"index": str(number), **gpu} for number, gpu in enumerate(rows("gpus.csv"))]
-    if any(gpu.get("driver_version", version) != version for gpu in gpus):
+    if any((module or gpu.get("driver_version", version)) != version for gpu in gpus):
         print(MISMATCH)
         return 18
     count = len(gpus)

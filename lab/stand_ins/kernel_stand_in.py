@@ -1,0 +1,137 @@
+#!/usr/bin/python3 -I
+"""What plays the kernel's part of a GPU on a lab host: cards on the PCI bus, and a driver module that is loaded or not.
+
+    kernel-stand-in boot      show the cards; load what a real boot would load
+    modprobe nvidia           (this file under that name) load the installed driver
+    modprobe -r nvidia        unload it; refused while a process of /etc/llm-lab/compute-apps.csv uses a card
+
+/etc/llm-lab/pci.csv lists the bus (address,vendor,device,class). The loaded version shows itself in /proc/driver/nvidia/version
+as with the real module. /sys/module and /proc/modules cannot be played: the lab's kernel may have neither.
+Faults: /etc/llm-lab/faults holds words, one per line: `no-headers` (DKMS built nothing), `key-rejected` (Secure Boot).
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+SETTINGS = Path("/etc/llm-lab")
+STATE = Path("/run/llm-lab/kernel")
+PROC = STATE / "proc-driver"
+BUS = STATE / "pci"
+NVIDIA = ("nvidia", "nvidia-uvm", "nvidia_uvm", "nvidia-modeset", "nvidia_modeset", "nvidia-drm", "nvidia_drm")
+DKMS = Path("/usr/src")
+
+
+def installed() -> tuple[str, bool] | None:
+    """Version of the installed kernel package and whether its modules are the open ones."""
+    status = "${db:Status-Status} ${Package} ${Version}\n"
+    done = subprocess.run(
+        ["dpkg-query", "-W", "-f", status, "nvidia-kernel-open-dkms", "nvidia-kernel-dkms"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    for line in done.stdout.splitlines():
+        words = line.split()
+        if len(words) == 3 and words[0] == "installed":
+            return words[2].rpartition("-")[0], "open" in words[1]
+    return None
+
+
+def faults() -> set[str]:
+    file = SETTINGS / "faults"
+    return set(file.read_text().split()) if file.is_file() else set()
+
+
+def loaded() -> str:
+    """The version of the loaded module, "" without one."""
+    file = PROC / "nvidia" / "version"
+    found = re.search(r"x86_64  (\S+)", file.read_text()) if file.is_file() else None
+    return found[1] if found else ""
+
+
+def load() -> int:
+    """Load the installed driver; a second time does nothing."""
+    if loaded():
+        return 0
+    driver = installed()
+    if driver is None or "no-headers" in faults():
+        print("modprobe: FATAL: Module nvidia not found in directory /lib/modules", file=sys.stderr)
+        return 1
+    if "key-rejected" in faults():
+        print("modprobe: ERROR: could not insert 'nvidia': Key was rejected by service", file=sys.stderr)
+        return 1
+    version, is_open = driver
+    kind = "Open Kernel Module for x86_64" if is_open else "Kernel Module for x86_64"
+    (PROC / "nvidia").mkdir(parents=True, exist_ok=True)
+    text = f"NVRM version: NVIDIA UNIX {kind}  {version}  Release Build  (stand-in of the lab)\n"
+    (PROC / "nvidia" / "version").write_text(text)
+    return 0
+
+
+def unload() -> int:
+    """Unload the driver, unless somebody computes."""
+    apps = SETTINGS / "compute-apps.csv"
+    if loaded() and apps.is_file() and len(apps.read_text().splitlines()) > 1:
+        print("rmmod: ERROR: Module nvidia is in use", file=sys.stderr)
+        return 1
+    shutil.rmtree(PROC / "nvidia", ignore_errors=True)
+    return 0
+
+
+def show_cards() -> None:
+    """Put the cards on the PCI bus, beside the machine's own devices."""
+    file = SETTINGS / "pci.csv"
+    if not file.is_file():
+        return
+    shutil.rmtree(BUS, ignore_errors=True)
+    BUS.mkdir(parents=True)
+    with file.open(newline="") as stream:
+        for row in csv.DictReader(stream):
+            device = BUS / row["address"]
+            device.mkdir()
+            for name in ("vendor", "device", "class"):
+                (device / name).write_text(row[name] + "\n")
+    mount("-t", "overlay", "overlay", "-o", f"lowerdir={BUS}:/sys/bus/pci/devices", "/sys/bus/pci/devices")
+
+
+def mount(*words: str) -> None:
+    subprocess.run(["mount", *words], check=True)
+
+
+def boot() -> int:
+    """What happens before any service: the bus is there, and modules-load.d is read."""
+    for target in ("/sys/bus/pci/devices", "/proc/driver"):
+        while subprocess.run(["mountpoint", "-q", target], check=False).returncode == 0:
+            subprocess.run(["umount", target], check=True)
+    shutil.rmtree(STATE, ignore_errors=True)
+    PROC.mkdir(parents=True)
+    mount("--bind", str(PROC), "/proc/driver")
+    show_cards()
+    # Debian's modules.conf is a link that may point nowhere.
+    files = [file for file in Path("/etc/modules-load.d").glob("*.conf") if file.is_file()]
+    wanted = {line.strip() for file in files for line in file.read_text().splitlines()}
+    if installed() and wanted & {"nvidia"}:
+        load()
+    return 0
+
+
+def main(arguments: list[str]) -> int:
+    """Dispatch by the name it was called by; what is not NVIDIA's is not played and succeeds, as built-in code would."""
+    name = Path(arguments[0]).name
+    words = arguments[1:]
+    if name == "kernel-stand-in":
+        return {"boot": boot, "load": load, "unload": unload}[words[0]]()
+    modules = [word for word in words if not word.startswith("-")]
+    if not set(modules) & set(NVIDIA):
+        return 0
+    if name == "rmmod" or {"-r", "--remove"} & set(words):
+        return unload() if "nvidia" in modules else 0
+    return load()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))
