@@ -1,4 +1,4 @@
-"""Give a lab host cards that it does not have, so that drivers can be deployed to it. What plays them: stand_ins/kernel_stand_in.py.
+"""Give a lab host cards that it does not have, so that drivers can be deployed to it; see stand_ins/kernel_stand_in.py.
 
 pretend_gpu.give(host, [pretend_gpu.H100])
 """

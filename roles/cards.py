@@ -18,6 +18,7 @@ NEWEST_OPEN_TO_ALL = 580  # the last branch with proprietary modules for Maxwell
 # vLLM's floor for prebuilt wheels: Turing. Pascal is 6.x, Volta 7.0 (vLLM 0.33.0, "Supported hardware").
 VLLM_FLOOR = 7.5
 
+Kind = Literal["open", "proprietary"]
 Modules = Literal["open", "proprietary", "either"]
 
 
@@ -141,3 +142,11 @@ class NvidiaDevices(FactBase[list[PciDevice]]):
 def can_run_vllm(devices: Iterable[PciDevice]) -> bool:
     """Whether every card of the host that we know is new enough for vLLM; an unknown card gets the benefit of the doubt."""
     return all(d.generation is None or d.generation.capability >= VLLM_FLOOR for d in devices if d.is_card)
+
+
+def module_kind(devices: Iterable[PciDevice], wanted: Literal["auto", "open", "proprietary"]) -> Kind:
+    """Open modules, unless a card is there that they do not run; a card that nobody knows counts as new."""
+    if wanted != "auto":
+        return wanted
+    old = any(d.generation is not None and d.generation.modules == "proprietary" for d in devices if d.is_card)
+    return "proprietary" if old else "open"

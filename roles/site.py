@@ -134,6 +134,7 @@ def conflicts(site: Site) -> list[str]:
         *_name_conflicts(site),
         *_url_conflicts(site),
         *_gpu_conflicts(site),
+        *_driver_conflicts(site),
         *_adapter_conflicts(site),
     ]
 
@@ -205,6 +206,12 @@ def _gpu_conflicts(site: Site) -> Iterable[str]:
             f"vllm.tensor_parallel_size: {site.vllm.tensor_parallel_size} cards wanted, "
             f"vllm.gpus names {len(site.vllm.gpus)}"
         )
+
+
+def _driver_conflicts(site: Site) -> Iterable[str]:
+    branch = site.nvidia.branch or pins().nvidia.branch
+    if site.nvidia.version and not site.nvidia.version.startswith(f"{branch}."):
+        yield f"nvidia.version: {site.nvidia.version} is not of branch {branch}; set nvidia.branch too"
 
 
 def _adapter_conflicts(site: Site) -> Iterable[str]:

@@ -12,6 +12,8 @@ from pyinfra.operations import apt
 from roles.apt_repositories import apt_repository
 from roles.docker.operations import DAEMON_JSON, daemon_configured
 from roles.docker.settings import DockerSettings
+from roles.held_packages import packages_held
+from roles.host_files import install_program
 from roles.pins import pins
 from roles.restarts import started_after
 
@@ -34,8 +36,9 @@ def docker(site: Site) -> None:
     install(site)
     if site.gpu == "nvidia":
         install_toolkit(site)
+    install_program("Install configure-daemon", "roles/docker/host/configure-daemon")
     daemon_configured(
-        name="Set our keys in Docker's daemon.json, keep all others",
+        name="Have Docker run with our keys in daemon.json and all others kept, or undo it",
         wanted=daemon_settings(site.docker, with_cards=site.gpu == "nvidia"),
     )
     started_after(
@@ -81,7 +84,13 @@ def install_toolkit(site: Site) -> None:
         fingerprint=site.nvidia.toolkit_key_fingerprint or pin.toolkit_fingerprint,
     )
     packages = [f"{name}={pin.toolkit}" for name in TOOLKIT_PACKAGES]
-    apt.packages(name="Install the container toolkit", packages=packages, no_recommends=True)
+    apt.packages(
+        name="Install the container toolkit",
+        packages=packages,
+        no_recommends=True,
+        extra_install_args="--allow-change-held-packages",
+    )
+    packages_held(name="Hold the container toolkit", packages=TOOLKIT_PACKAGES)
 
 
 def daemon_settings(settings: DockerSettings, with_cards: bool) -> dict[str, object]:

@@ -1,26 +1,36 @@
-"""Driver versions: the kernel module that is loaded and the package that is installed."""
+"""Driver versions: the kernel module that is loaded, the packages that are installed and held."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from pyinfra.api import FactBase
+from pyinfra.api import FactBase, QuoteString, StringCommand
 
-MODULE_PACKAGES = "nvidia-kernel-open-dkms nvidia-kernel-dkms"
+from roles.nvidia.plan import DriverPlan, reason_to_reload
+
+# By distribution, one of these carries the module's source: NVIDIA's names for Debian and for Ubuntu.
+MODULE_PACKAGES = ("nvidia-kernel-open-dkms", "nvidia-kernel-dkms", "nvidia-dkms-*")
+DRIVER_GLOBS = ("nvidia-*", "libnvidia-*", "libcuda*", "cuda-drivers*", "firmware-nvidia-*")
 
 
 @dataclass(frozen=True)
 class Versions:
-    """Versions such as "580.178.04"; None where there is none."""
+    """Versions such as "580.178.04"; None where there is none. `nouveau`: the kernel's own driver has the card."""
 
     loaded: str | None
     installed: str | None
+    nouveau: bool = False
+
+    @property
+    def reason_to_reload(self) -> str | None:
+        return reason_to_reload(self.loaded, self.installed)
 
     @property
     def is_not_loaded(self) -> bool:
         """A driver is installed, and the kernel runs another one or none."""
-        return self.installed is not None and self.loaded != self.installed
+        return self.reason_to_reload is not None
 
 
 class DriverVersions(FactBase[Versions]):
@@ -31,9 +41,12 @@ class DriverVersions(FactBase[Versions]):
         return Versions(None, None)
 
     def command(self) -> str:
+        names = " ".join(f"'{name}'" for name in MODULE_PACKAGES)
         return (
-            "echo loaded $(cat /sys/module/nvidia/version 2>/dev/null); "
-            f"dpkg-query -W -f='installed ${{Version}} ${{db:Status-Status}}\\n' {MODULE_PACKAGES} 2>/dev/null; true"
+            "echo loaded $(cat /sys/module/nvidia/version 2>/dev/null || "
+            "sed -n 's/^NVRM version:.* \\([0-9]\\{3\\}\\.[0-9.]*\\) .*/\\1/p' /proc/driver/nvidia/version 2>/dev/null); "
+            "test -d /sys/module/nouveau && echo nouveau; "
+            f"dpkg-query -W -f='installed ${{Version}} ${{db:Status-Status}}\\n' {names} 2>/dev/null; true"
         )
 
     def process(self, output: list[str]) -> Versions:
@@ -42,10 +55,62 @@ class DriverVersions(FactBase[Versions]):
 
 def parse_versions(output: list[str]) -> Versions:
     loaded = installed = None
+    nouveau = False
     for line in output:
         word = line.split()
         if word[:1] == ["loaded"] and len(word) > 1:
             loaded = word[1]
         elif word[:1] == ["installed"] and word[-1] == "installed":
-            installed = re.sub(r"^\d+:|-[^-]+$", "", word[1])
-    return Versions(loaded, installed)
+            installed = upstream(word[1])
+        nouveau = nouveau or word == ["nouveau"]
+    return Versions(loaded, installed, nouveau)
+
+
+def upstream(version: str) -> str:
+    """`1:580.178.04-1` without epoch and revision."""
+    return re.sub(r"^\d+:|-[^-]+$", "", version)
+
+
+class DriverPackages(FactBase[dict[str, str]]):
+    """Version by name of every installed package whose name is like a driver's."""
+
+    @staticmethod
+    def default() -> dict[str, str]:
+        return {}
+
+    def command(self) -> StringCommand:
+        globs = [QuoteString(name) for name in DRIVER_GLOBS]
+        form = "'${db:Status-Status} ${Package} ${Version}\\n'"
+        return StringCommand("dpkg-query", "-W", "-f", form, *globs, "2>/dev/null;", "true")
+
+    def process(self, output: list[str]) -> dict[str, str]:
+        rows = (line.split() for line in output)
+        return {row[1]: row[2] for row in rows if len(row) == 3 and row[0] == "installed"}
+
+
+def is_installed(plan: DriverPlan, packages: dict[str, str]) -> bool:
+    """Whether every package of the plan is there, all of one version, in the branch, and the pinning beside them."""
+    versions = {upstream(packages[name]) for name in plan.packages if name in packages}
+    fits = all(version.startswith(f"{plan.branch}.") and plan.version in (None, version) for version in versions)
+    complete = all(name in packages for name in (plan.pinning, *plan.packages))
+    return complete and fits and len(versions) == 1
+
+
+def to_be_held(packages: dict[str, str], version: str) -> Iterable[str]:
+    """The installed packages of this driver version."""
+    return sorted(name for name, present in packages.items() if upstream(present) == version)
+
+
+class StaleInitramfs(FactBase[bool]):
+    """Whether the running kernel's initramfs is older than a file that it should know; False where there is none."""
+
+    @staticmethod
+    def default() -> bool:
+        return False
+
+    def command(self, path: str) -> str:
+        image = "/boot/initrd.img-$(uname -r)"
+        return f'[ -e "{image}" ] && [ "{image}" -ot {path} ] && command -v update-initramfs; true'
+
+    def process(self, output: list[str]) -> bool:
+        return bool(output)

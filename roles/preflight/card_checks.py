@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from roles.apt_repositories import cuda_fingerprint, cuda_key
-from roles.cards import VLLM_FLOOR, PciDevice
+from roles.cards import VLLM_FLOOR, PciDevice, module_kind
 from roles.layout import OUR_UNITS
 from roles.pins import pins
 from roles.preflight.evidence import App, Card, Evidence
@@ -67,6 +67,9 @@ def _on_the_bus(site: Site, seen: Evidence, os: str, os_version: str) -> Iterato
 def _driver_for_all(site: Site, seen: Evidence) -> Iterator[Finding]:
     """One branch and one kind of modules for all cards."""
     wanted = branch(site)
+    if seen.pci_cards:
+        kind = module_kind(seen.pci_cards, site.nvidia.modules)
+        yield note("driver", f"branch {wanted}, {kind} kernel modules, for {describe(seen.pci_cards)}")
     proprietary = [card for card in seen.pci_cards if card.generation and card.generation.modules == "proprietary"]
     only_open = [card for card in seen.pci_cards if card.generation and card.generation.modules == "open"]
     if proprietary and only_open:
@@ -251,5 +254,6 @@ def _memory(site: Site, seen: Evidence) -> Iterator[Finding]:
 
 
 def describe(cards: Sequence[PciDevice]) -> str:
-    """For people: what is on the bus."""
-    return ", ".join(str(card) for card in cards) or "no card"
+    """For people: how many cards of which generation are on the bus."""
+    names = [card.generation.name if card.generation else f"[10de:{card.device:04x}]" for card in cards]
+    return ", ".join(f"{names.count(name)} {name}" for name in dict.fromkeys(names))

@@ -126,7 +126,7 @@ def test_the_driver_repository_is_added_only_with_the_key_we_expect(operator: Op
     right = ("--data", f"nvidia.key_fingerprint={mirrors.apt_key_fingerprint}")
     first = operator.pyinfra("--json", "--yes", *gpu, *right, playbook=playbook, hosts=[fresh])
     # The stand-in driver has no kernel module, so the run must end by asking for the reboot, and only there.
-    assert first.failed == ["NVIDIA | Have the driver loaded, or say what is needed"], first.output
+    assert first.failed == ["NVIDIA | Have the installed driver loaded"], first.output
     assert "nvidia-driver-cuda" in fresh.ssh("apt-mark showhold").stdout
     assert fresh.ssh("dpkg-query -W -f '${Version}' nvidia-driver-cuda").stdout.startswith("580.")
     assert fresh.ssh("dpkg-query -W -f '${Version}' nvidia-container-toolkit").stdout == pins().nvidia.toolkit

@@ -3,40 +3,46 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from roles.docker import daemon_settings
-from roles.docker.operations import merged
+from roles.docker.operations import is_merged
 from roles.docker.settings import DockerSettings
+from tests.unit.host_programs import load
 
 OURS = daemon_settings(DockerSettings(), with_cards=False)
 
 
-def test_our_keys_go_into_an_empty_or_missing_file() -> None:
-    assert json.loads(merged("", OURS)) == OURS
-    assert json.loads(merged("{}", OURS)) == OURS
+@pytest.fixture(scope="module")
+def program() -> ModuleType:
+    return load(Path("roles/docker/host/configure-daemon"))
 
 
-def test_keys_of_others_stay_also_inside_a_section_we_share() -> None:
+def test_an_empty_or_missing_file_has_not_our_keys_and_one_with_more_has() -> None:
+    assert not is_merged("", OURS)
+    assert not is_merged("{}", OURS)
+    assert is_merged(json.dumps({**OURS, "dns": ["10.0.0.1"]}), OURS)
+
+
+def test_keys_of_others_stay_also_inside_a_section_we_share(program: ModuleType) -> None:
     present = {"runtimes": {"nvidia": {"path": "nvidia-container-runtime"}}, "log-opts": {"tag": "x", "max-size": "1g"}}
-    result = json.loads(merged(json.dumps(present), OURS))
+    result = program.merge(program.parse(json.dumps(present)), OURS)
     assert result["runtimes"] == present["runtimes"]
     assert result["log-opts"] == {"tag": "x", "max-size": "50m", "max-file": "3"}
+    assert is_merged(json.dumps(result), OURS)
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "null x"])
-def test_a_file_that_is_no_json_object_is_never_overwritten(text: str) -> None:
+def test_a_file_that_is_no_json_object_is_never_overwritten(program: ModuleType, text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
-        merged(text, OURS)
+        is_merged(text, OURS)
+    with pytest.raises(program.Refusal, match=r"daemon.json"):
+        program.parse(text)
 
 
-def test_merging_twice_changes_nothing() -> None:
-    once = merged('{"a": 1}', OURS)
-    assert merged(once, OURS) == once
-
-
-def test_a_host_with_cards_registers_their_runtime_beside_others() -> None:
-    present = '{"runtimes": {"other": {"path": "x"}}}'
-    result = json.loads(merged(present, daemon_settings(DockerSettings(), with_cards=True)))
+def test_a_host_with_cards_registers_their_runtime_beside_others(program: ModuleType) -> None:
+    result = program.merge({"runtimes": {"other": {"path": "x"}}}, daemon_settings(DockerSettings(), with_cards=True))
     assert set(result["runtimes"]) == {"nvidia", "other"}

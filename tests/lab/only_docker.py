@@ -1,0 +1,12 @@
+"""The docker role alone, after the base it needs."""
+
+from pyinfra import host
+
+from roles.base import base
+from roles.docker import docker
+from roles.preflight import settings_of
+
+site = settings_of(host, "")
+if site is not None:
+    base(settings=site.base)
+    docker(site=site)

@@ -1,0 +1,20 @@
+"""Programs that the product puts on hosts, loaded as modules so that their pure parts can be tested here."""
+
+from __future__ import annotations
+
+from importlib.machinery import SourceFileLoader
+from importlib.util import module_from_spec, spec_from_loader
+from pathlib import Path
+from types import ModuleType
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def load(path: Path) -> ModuleType:
+    """The program at `path` (in the repository) without running its `main`."""
+    loader = SourceFileLoader(path.name.replace("-", "_"), str(ROOT / path))
+    spec = spec_from_loader(loader.name, loader)
+    assert spec is not None
+    module = module_from_spec(spec)
+    loader.exec_module(module)
+    return module

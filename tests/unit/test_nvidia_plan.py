@@ -1,0 +1,142 @@
+"""Which driver a host gets, and what the host's own program refuses: pure parts of the nvidia role."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from roles.cards import PciDevice, module_kind
+from roles.nvidia.facts import Versions, is_installed, parse_versions, to_be_held
+from roles.nvidia.plan import driver_plan, kernel_headers, obstacle, reason_to_reload
+from roles.nvidia.settings import NvidiaSettings
+from roles.settings import SettingsError
+from roles.site import site_from
+from tests.unit.host_programs import load
+
+H100, P100, B200 = (PciDevice(f"0000:{n}:00.0", d, 0x0302, "") for n, d in ((1, 0x2330), (2, 0x15F8), (3, 0x2901)))
+UNKNOWN, SWITCH = PciDevice("0000:04:00.0", 0x3FFF, 0x0302, ""), PciDevice("0000:05:00.0", 0x22A3, 0x0680, "")
+
+
+@pytest.fixture(scope="module")
+def program() -> ModuleType:
+    return load(Path("roles/nvidia/host/install-driver"))
+
+
+@pytest.mark.parametrize(
+    ("devices", "expected"),
+    [([H100], "open"), ([B200], "open"), ([UNKNOWN], "open"), ([P100], "proprietary"), ([H100, P100], "proprietary")],
+)
+def test_the_kind_of_modules_follows_the_oldest_card(devices: list[PciDevice], expected: str) -> None:
+    assert module_kind(devices, "auto") == expected
+    assert module_kind(devices, "open") == "open"
+
+
+def test_a_host_with_nvswitches_gets_the_fabric_manager_and_others_do_not() -> None:
+    assert "nvidia-fabricmanager" in driver_plan("debian", [H100, SWITCH], NvidiaSettings()).packages
+    assert "nvidia-fabricmanager" not in driver_plan("debian", [H100], NvidiaSettings()).packages
+
+
+def test_ubuntus_names_lose_the_branch_after_580() -> None:
+    names = driver_plan("ubuntu", [H100], NvidiaSettings(branch="580")).packages
+    assert names == ("nvidia-headless-580-open", "nvidia-utils-580")
+    assert driver_plan("ubuntu", [P100], NvidiaSettings(branch="580")).packages[0] == "nvidia-headless-580"
+    names = driver_plan("ubuntu", [H100], NvidiaSettings(branch="595")).packages
+    assert names == ("nvidia-headless-open", "nvidia-utils")
+
+
+@pytest.mark.parametrize(
+    ("distribution", "kernel", "expected"),
+    [
+        ("debian", "6.1.0-40-amd64", "linux-headers-amd64"),
+        ("debian", "6.1.0-40-cloud-amd64", "linux-headers-cloud-amd64"),
+        ("ubuntu", "6.8.0-60-generic", "linux-headers-generic"),
+        ("ubuntu", "6.8.0-1030-aws", "linux-headers-aws"),
+        ("ubuntu", "", "linux-headers-generic"),
+    ],
+)
+def test_headers_follow_the_flavour_of_the_running_kernel(distribution: str, kernel: str, expected: str) -> None:
+    assert kernel_headers(distribution, kernel) == [expected]
+
+
+def test_a_version_of_another_branch_is_refused_before_anything_is_asked() -> None:
+    with pytest.raises(SettingsError, match=r"is not of branch 580; set nvidia.branch too"):
+        site_from([{"nvidia": {"version": "595.1.1"}}], {})
+
+
+def test_loaded_and_installed_are_read_and_compared() -> None:
+    seen = parse_versions(
+        ["loaded 580.95.05", "nouveau", "installed 1:580.178.04-1 installed", "installed 1-1 config-files"]
+    )
+    assert seen == Versions("580.95.05", "580.178.04", nouveau=True)
+    assert seen.reason_to_reload == "driver 580.178.04 is installed, 580.95.05 is loaded"
+    assert reason_to_reload(None, None) is None
+    assert reason_to_reload(None, "580.1") == "driver 580.1 is installed, none is loaded"
+    assert reason_to_reload("580.1", "580.1") is None
+
+
+def test_a_plan_is_met_by_all_packages_at_one_version_with_the_pinning_beside_them() -> None:
+    plan = driver_plan("debian", [H100], NvidiaSettings())
+    whole = {name: "580.178.04-1" for name in (*plan.packages, plan.pinning)}
+    assert is_installed(plan, whole)
+    assert not is_installed(plan, {**whole, "nvidia-driver-cuda": "580.182.01-1"})
+    assert not is_installed(plan, {k: v for k, v in whole.items() if k != plan.pinning})
+    assert not is_installed(driver_plan("debian", [H100], NvidiaSettings(version="580.1.1")), whole)
+    assert not is_installed(plan, {})
+    assert to_be_held({"a": "580.1-1", "b": "1:580.1-2", "c": "1.19-1"}, "580.1") == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("modprobe: FATAL: Module nvidia not found in directory /lib/modules/6.1", "no module was built"),
+        ("modprobe: ERROR: could not insert 'nvidia': Key was rejected by service", "Secure Boot"),
+        ("rmmod: ERROR: Module nvidia is in use", None),
+        ("", None),
+    ],
+)
+def test_what_no_reboot_would_cure_is_told_from_what_one_would(said: str, expected: str | None) -> None:
+    found = obstacle(said)
+    assert found is None if expected is None else expected in (found or "")
+
+
+def test_every_package_gets_the_newest_version_that_all_have(program: ModuleType) -> None:
+    text = "a | 580.95.05-1 | http://x Packages\na | 580.178.04-1 | http://x Packages\nb | 580.95.05-1 | y\nb | 595.1-1 | y\n"
+    available = program.parse_madison(text)
+    assert program.choose(["a", "b"], available, "580", None) == ("580.95.05", ["a=580.95.05-1", "b=580.95.05-1"])
+    assert program.choose(["a"], available, "580", None)[0] == "580.178.04"  # numbers, not letters: 178 > 95
+    with pytest.raises(program.Refusal, match=r"no b of 580.178.04: the repositories have 580.95.05, 595.1"):
+        program.choose(["a", "b"], available, "580", "580.178.04")
+
+
+SIMULATED = """Remv site-tool [1-1]
+Remv nvidia-driver-pinning-580 [580.1-1]
+Inst libcuda1 [580.1-1] (595.1-1 NVIDIA:NVIDIA CUDA [amd64]) []
+Inst curl [8.0-2] (8.0-1 Debian:12 [amd64])
+Conf libcuda1 (595.1-1 NVIDIA:NVIDIA CUDA [amd64])
+"""
+
+
+def test_what_is_not_the_drivers_may_not_be_lost_lowered_or_taken_off_hold(program: ModuleType) -> None:
+    removed, placed = program.parse_simulation(SIMULATED)
+    assert removed == ["site-tool", "nvidia-driver-pinning-580"]
+    assert placed == [("libcuda1", "580.1-1", "595.1-1"), ("curl", "8.0-2", "8.0-1")]
+    with pytest.raises(program.Refusal, match="apt would remove site-tool"):
+        program.judge(removed, placed, [])
+    with pytest.raises(program.Refusal, match="older versions of curl"):
+        program.judge(["nvidia-driver-pinning-580"], placed, [])
+    with pytest.raises(program.Refusal, match="change curl, which is on hold"):
+        program.judge([], [("curl", None, "9")], ["curl"])
+    program.judge(["nvidia-driver-pinning-580"], placed[:1], ["libcuda1"])
+
+
+@pytest.mark.parametrize(
+    ("package", "expected"),
+    [
+        ("nvidia-smi", True), ("libnvidia-ml1", True), ("libcuda1", True), ("nvidia-fabricmanager", True),
+        ("nvidia-container-toolkit", False), ("libnvidia-container1", False), ("curl", False), ("nvidia-cuda-toolkit", False),
+    ],
+)  # fmt: skip
+def test_which_packages_are_the_drivers(program: ModuleType, package: str, expected: bool) -> None:
+    assert program.is_drivers(package) is expected
