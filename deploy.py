@@ -9,6 +9,7 @@ from roles.adapter import inputs as adapter_inputs
 from roles.base import base
 from roles.consumers import consumers
 from roles.docker import docker
+from roles.gpu_sharing import gpu_sharing
 from roles.monitoring import monitoring
 from roles.nvidia import nvidia
 from roles.ollama import inputs as ollama_inputs
@@ -22,6 +23,7 @@ site = preflight()  # refuses before the first change
 if site is not None:
     base(settings=site.base)
     nvidia(site=site)
+    gpu_sharing(site=site)
     docker(site=site)
     vllm(site=site)
     ollama(site=site)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from difflib import get_close_matches
-from typing import Any, TypeVar, get_args, get_origin
+from typing import Annotated, Any, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 from pydantic_core import ErrorDetails
 
 Data = dict[str, Any]
 Model = TypeVar("Model", bound="Settings")
+# A card by its UUID, a MIG device by its own, or a card by its index.
+GpuName = Annotated[str, StringConstraints(pattern=r"^((GPU|MIG)-[\w/-]+|0|[1-9]\d?)$")]
 
 
 class Settings(BaseModel):

@@ -198,7 +198,12 @@ def _url_conflicts(site: Site) -> Iterable[str]:
 
 def _gpu_conflicts(site: Site) -> Iterable[str]:
     if site.gpu == "none":
-        for key, cards in (("vllm.gpus", site.vllm.gpus), ("ollama.vision.gpus", site.ollama.vision.gpus)):
+        named = {
+            "vllm.gpus": site.vllm.gpus,
+            "ollama.text.gpus": site.ollama.text.gpus,
+            "ollama.vision.gpus": site.ollama.vision.gpus,
+        }
+        for key, cards in named.items():
             if cards:
                 yield f'{key}: names a card, but gpu is "none"'
     if site.vllm.gpus and len(site.vllm.gpus) < site.vllm.tensor_parallel_size:

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Literal
 from pyinfra.api import deploy
 
 from roles.downloads import downloaded
+from roles.gpus import shares_a_card
 from roles.host_files import directory, install_program, write, write_inputs
 from roles.layout import (
     ADAPTER,
     ADAPTER_SOCKET,
     CACHE,
+    ETC,
     LIBEXEC,
     OLLAMA_TEXT,
     OLLAMA_VISION,
@@ -129,6 +131,8 @@ def rendered(site: Site, instance: Instance) -> dict[str, str]:
         "vllm": VLLM,
         "targets": [PHASE_TARGETS[phase] for phase in phases],
         "gpu": site.gpu,
+        "etc": ETC,
+        "after_vllm": instance == "vision" and shares_a_card(site),
     }
     return {
         "unit": render(__file__, "ollama.service", **values),

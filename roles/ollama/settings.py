@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field, field_validator
 
 from roles.model_names import distinct
-from roles.settings import Settings
+from roles.settings import GpuName, Settings
 
 
 class OllamaInstance(Settings):
@@ -17,7 +17,7 @@ class OllamaInstance(Settings):
     keep_alive: str = Field("5m", pattern=r"^(-1|0|\d+(ms|s|m|h))$", description="how long an idle model stays loaded")
     max_loaded_models: int = Field(2, ge=1, le=16, description="models in memory at the same time")
     num_parallel: int = Field(1, ge=1, le=64, description="requests a model answers at the same time")
-    gpus: tuple[str, ...] = Field((), description="UUIDs of the cards it may use; empty: all")
+    gpus: tuple[GpuName, ...] = Field((), description="cards it may use, UUID (`nvidia-smi -L`) or index; empty: all")
     gpu_overhead_bytes: int = Field(0, ge=0, description="memory per card that Ollama leaves to others")
 
     _models_are_distinct = field_validator("models")(distinct)
@@ -38,6 +38,14 @@ class OllamaVision(OllamaInstance):
         ("llava:7b", "nomic-embed-text"),
         min_length=1,
         description="images and embeddings; also asked for through 11434",
+    )
+    gpus: tuple[GpuName, ...] = Field(
+        (), description="cards it may use, UUID or index; empty: those that vLLM does not name"
+    )
+    memory: str | None = Field(
+        None,
+        pattern=r"^[1-9]\d*[KMG]?$",
+        description='memory of a card that is for vision, such as "8G"; on a card shared with vLLM Ollama is kept to it',
     )
 
 

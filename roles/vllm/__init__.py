@@ -9,6 +9,7 @@ from pyinfra.api import deploy
 from pyinfra.operations import apt
 
 from roles.downloads import downloaded
+from roles.gpus import CONTEXT_BYTES, shares_a_card, size_of
 from roles.host_files import directory, install_program, put_bytes, write, write_inputs
 from roles.layout import (
     CACHE,
@@ -36,6 +37,7 @@ from roles.releases import (
 )
 from roles.rendering import render
 from roles.secrets import read_secret, secret_file
+from roles.settings import reachable_address
 from roles.started_with import inputs_of
 from roles.system_users import system_user
 from roles.vllm.metadata_wheel import FILE_NAME, metadata_wheel
@@ -158,6 +160,9 @@ def rendered(site: Site) -> dict[str, str]:
         "hub": site.mirrors.hub,
         "hub_token": HUB_TOKEN,
         "gpu": site.gpu,
+        "shares_a_card": shares_a_card(site),
+        "vision_url": f"http://{reachable_address(site.ollama.address)}:{site.ollama.vision.port}",
+        "room": room(site),
         "kv_cache_memory": settings.kv_cache_memory or ("1G" if build.kind == "cpu" else None),
         "chat_template": None if has_chat_template(site) else PLAIN_TEMPLATE,
     }
@@ -166,6 +171,14 @@ def rendered(site: Site) -> dict[str, str]:
         "download": render(__file__, "vllm-model.service", **values),
         "configuration": render(__file__, "vllm.yaml", **values),
     }
+
+
+def room(site: Site) -> str:
+    """The arguments of make-room that say how much of each card must be free."""
+    if site.vllm.kv_cache_memory is None:
+        return f" --fraction {site.vllm.gpu_memory_utilization}"
+    fixed = size_of(site.vllm.kv_cache_memory) + CONTEXT_BYTES
+    return f" --bytes {fixed} --weights {snapshot(site).path}"
 
 
 def plain_template() -> str:

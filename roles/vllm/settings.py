@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from pydantic import Field, field_validator
 
 from roles.model_names import distinct
-from roles.settings import Settings
+from roles.settings import GpuName, Settings
 
 
 class VllmSettings(Settings):
@@ -39,7 +39,9 @@ class VllmSettings(Settings):
         None, pattern=r"^\d+[KMG]?$", description="fixed size of the KV cache instead of the share above"
     )
     enforce_eager: bool = Field(False, description="no graphs, no compilation: starts faster, runs slower")
-    gpus: tuple[str, ...] = Field((), description="UUIDs of the cards for vLLM, from `nvidia-smi -L`; empty: all")
+    gpus: tuple[GpuName, ...] = Field(
+        (), description="cards for vLLM, UUID (`nvidia-smi -L`) or index; empty: those that vision does not name"
+    )
     extra_args: tuple[str, ...] = Field((), description="further `vllm serve` arguments, verbatim")
     hub_cache: str = Field("/var/lib/llm/hub", description="directory of downloaded models on the host")
     hub_token_variable: str = Field(

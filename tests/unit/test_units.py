@@ -17,6 +17,7 @@ from roles.site import Site, site_from
 
 SITES: dict[str, dict[str, Any]] = {
     "gpu": {"vllm": {"gpus": ["GPU-8f1c"]}, "ollama": {"vision": {"gpus": ["GPU-77aa"], "gpu_overhead_bytes": 10**9}}},
+    "shared": {"vllm": {"gpus": ["0"], "gpu_memory_utilization": 0.6}, "ollama": {"vision": {"gpus": ["0"]}}},
     "cpu": {"gpu": "none"},
     "base model": {"vllm": {"model": "meta-llama/Llama-2-7b-hf"}},
     "with a token": {"adapter": {"require_token": True, "processes": 4}},
@@ -98,9 +99,21 @@ def test_a_card_is_allowed_only_where_there_is_one() -> None:
         assert "DeviceAllow=char-nvidia* rw" in gpu[name]
         assert "PrivateDevices" not in gpu[name]
         assert "PrivateDevices=yes" in cpu[name]
+        # No dash: without its cards a unit must not start, or it would take all.
+        assert "EnvironmentFile=/etc/llm/gpus/%n.env" in gpu[name]
+        assert "resolve-gpus --check %n" in gpu[name]
+        assert "systemd-modules-load.service nvidia-persistenced.service" in gpu[name]
+        assert not [word for word in ("EnvironmentFile", "resolve-gpus", "make-room") if word in cpu[name]]
     assert "PrivateDevices=yes" in gpu["ollama-adapter.service"]
-    assert "CUDA_VISIBLE_DEVICES=GPU-8f1c" in gpu["vllm.service"]
-    assert "CUDA_VISIBLE_DEVICES=GPU-77aa" in gpu["ollama-vision.service"]
+
+
+def test_a_shared_card_is_cleared_before_vllm_starts_and_vision_comes_after_it() -> None:
+    shared, apart = units(site_from([SITES["shared"]], {})), units(site_from([SITES["gpu"]], {}))
+    line = "make-room --vision http://127.0.0.1:11435 --parallel 1 --fraction 0.6"
+    assert line in shared["vllm.service"]
+    assert "After=vllm.service" in shared["ollama-vision.service"]
+    assert "make-room" not in apart["vllm.service"]
+    assert "After=vllm.service" not in apart["ollama-vision.service"]
 
 
 def test_no_unit_holds_a_secret_or_a_token_variable(site: Site) -> None:
