@@ -29,13 +29,16 @@ def card(make_host: Callable[..., Host]) -> Host:
 
 @pytest.fixture(scope="module")
 def deploy(operator: Operator, card: Host) -> Deploy:
-    """The nvidia role (with base and docker) on that host; words are further settings."""
+    """The nvidia role on that host; words are further settings."""
     key = mirrored.ensure(operator.lab).apt_key_fingerprint
-    keys = (f"nvidia.key_fingerprint={key}", f"nvidia.toolkit_key_fingerprint={key}")
 
     def run(*settings: str, mode: str = "--yes") -> Result:
-        data = [word for setting in ("gpu=nvidia", *keys, *settings) for word in ("--data", setting)]
-        return operator.pyinfra("--json", mode, *data, playbook="tests/lab/only_nvidia.py", hosts=[card])
+        data = [
+            word
+            for setting in ("gpu=nvidia", f"nvidia.key_fingerprint={key}", *settings)
+            for word in ("--data", setting)
+        ]
+        return operator.pyinfra("--json", mode, *data, playbook="tests/lab/only_driver.py", hosts=[card])
 
     return run
 
