@@ -57,11 +57,14 @@ def source_text(name: str, uri: str, suite: str, components: str, stamp: str) ->
 
 @operation()
 def apt_repository(
-    repository: str, uri: str, suite: str, components: str, key_url: str, fingerprint: str
+    repository: str, uri: str, suite: str, components: str, key_url: str, fingerprint: str, key_sha256: str = ""
 ) -> Generator[StringCommand, None, None]:
     """Have an apt source whose packages are signed by exactly the key with `fingerprint` (40 hex digits).
 
-    The key is fetched to a temporary file and its fingerprint compared before anything is put in place.
+    The key is fetched to a temporary file and compared before anything is put in place; other sources of the same repository
+    are moved aside.
+
+    :param key_sha256: of the key's file, 64 hex digits; "" compares the fingerprint alone.
     """
     stamp = digest(uri, suite, components, fingerprint)
     if host.get_fact(Repository, repository=repository) == stamp:
@@ -77,4 +80,5 @@ def apt_repository(
         repository,
         QuoteString(key_url),
         fingerprint,
+        key_sha256,
     )

@@ -50,6 +50,7 @@ class NvidiaPins(Settings):
 
 
 class DockerPins(Settings):
+    key_sha256: str = Field(pattern=r"^([0-9a-f]{64})?$")
     fingerprint: str
 
 

@@ -65,6 +65,7 @@ def install(site: Site) -> None:
         components="stable",
         key_url=f"{base}/gpg",
         fingerprint=pins().docker.fingerprint,
+        key_sha256=pins().docker.key_sha256,
     )
     apt.packages(name="Install Docker", packages=DOCKER_PACKAGES, no_recommends=True)
 

@@ -59,6 +59,7 @@ def install(site: Site) -> None:
         components="",
         key_url=f"{repository}/{cuda_key(name, version)}",
         fingerprint=cuda_fingerprint(site, name, version) or "unknown",
+        key_sha256=site.nvidia.key_sha256,
     )
     install_program("Install install-driver", "roles/nvidia/host/install-driver")
     devices: list[PciDevice] = host.get_fact(NvidiaDevices)  # cannot change in a deploy, so the plan may branch on it

@@ -26,6 +26,11 @@ class NvidiaSettings(Settings):
     key_fingerprint: str | None = Field(
         None, pattern=r"^[0-9A-F]{40}$", description="of the key that signs the driver repository; default in pins.toml"
     )
+    key_sha256: str = Field(
+        "",
+        pattern=r"^([0-9a-f]{64})?$",
+        description="of the file that holds that key; empty: the fingerprint alone decides",
+    )
     toolkit_key_fingerprint: str | None = Field(
         None, pattern=r"^[0-9A-F]{40}$", description="of the key that signs the container toolkit; default in pins.toml"
     )

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from lab import Host, mirrored, pretend_gpu
+from lab.mirror import faults
 from tests.lab.deployments import Operator, Result
 
 pytestmark = pytest.mark.lab
@@ -28,13 +29,16 @@ def card(make_host: Callable[..., Host]) -> Host:
 
 @pytest.fixture(scope="module")
 def deploy(operator: Operator, card: Host) -> Deploy:
-    """The nvidia role (with base and docker) on that host; words are further settings."""
+    """The nvidia role on that host; words are further settings."""
     key = mirrored.ensure(operator.lab).apt_key_fingerprint
-    keys = (f"nvidia.key_fingerprint={key}", f"nvidia.toolkit_key_fingerprint={key}")
 
     def run(*settings: str, mode: str = "--yes") -> Result:
-        data = [word for setting in ("gpu=nvidia", *keys, *settings) for word in ("--data", setting)]
-        return operator.pyinfra("--json", mode, *data, playbook="tests/lab/only_nvidia.py", hosts=[card])
+        data = [
+            word
+            for setting in ("gpu=nvidia", f"nvidia.key_fingerprint={key}", *settings)
+            for word in ("--data", setting)
+        ]
+        return operator.pyinfra("--json", mode, *data, playbook="tests/lab/only_driver.py", hosts=[card])
 
     return run
 
@@ -194,6 +198,20 @@ def test_unfinished_work_of_dpkg_is_named_with_its_remedy(card: Host, deploy: De
         assert version(card, "nvidia-driver-cuda") == OLD
     finally:
         card.ssh("dpkg --configure -a; dpkg --purge half-done")
+
+
+def test_a_package_that_was_tampered_with_is_not_installed(operator: Operator, card: Host, deploy: Deploy) -> None:
+    card.ssh("apt-get clean")
+    path = f"/apt/cuda/repos/debian12/x86_64/./nvidia-smi_{NEW}"  # as apt asks: the index names it so
+    faults.write(operator.lab.mirror_directory, [{"path": path, "corrupt_at": 200}])
+    try:
+        result = deploy(f"nvidia.version={NEW}")
+        assert result.status == 1
+        assert "Hash Sum mismatch" in result.output
+        assert version(card, "nvidia-driver-cuda") == loaded(card) == OLD
+    finally:
+        faults.write(operator.lab.mirror_directory, [])
+    assert deploy(f"nvidia.version={OLD}").status == 0
 
 
 @pytest.mark.parametrize(
