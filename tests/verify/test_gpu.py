@@ -47,12 +47,14 @@ def test_the_driver_is_held(run: Run, expect: Expect) -> None:
 def test_every_card_of_the_settings_is_there(target: Target, site: Site, run: Run) -> None:
     code, out, err = run("nvidia-smi --query-gpu=uuid --format=csv,noheader")
     cards = out.split()
+    slices = re.findall(r"UUID: (MIG-[^)\s]+)", run("nvidia-smi -L")[1])
     named = {*site.vllm.gpus, *site.ollama.vision.gpus, *site.ollama.text.gpus}
     assert code == 0, f"{target.name}: expected nvidia-smi to list cards, seen {out}{err}"
     assert len(cards) >= site.vllm.tensor_parallel_size, (
         f"{target.name}: expected {site.vllm.tensor_parallel_size} cards, seen {cards}"
     )
-    assert named <= set(cards), f"{target.name}: expected {sorted(named)}, seen {cards}"
+    known = {*cards, *slices, *(str(number) for number in range(len(cards)))}
+    assert named <= known, f"{target.name}: expected {sorted(named)}, seen {cards + slices}"
 
 
 def test_persistence_mode_is_on(run: Run, expect: Expect) -> None:
