@@ -6,7 +6,7 @@ import platform
 from functools import partial
 from pathlib import Path
 
-from lab.mirror import cache, container_packages, debs, driver_packages
+from lab.mirror import cache, container_packages, debs, driver_packages, spoilt
 
 DISTRIBUTION = "debian12"
 # uname -m -> (folder of the CUDA repository, Debian's name)
@@ -21,7 +21,7 @@ def ensure(root: Path) -> Path:
         debs.require_tools()
     key = debs.signing_key(root)
     here = Path(__file__).parent
-    sources = [here / f"{name}.py" for name in ("apt_site", "container_packages", "debs", "driver_packages")]
+    sources = [here / f"{name}.py" for name in ("apt_site", "container_packages", "debs", "driver_packages", "spoilt")]
     played = sorted(driver_packages.STAND_INS.glob("nvidia_*"))
     made_from = cache.key_of(*sources, *played, key.fingerprint, platform.machine())
     return cache.build_once(root / f"apt-{made_from}", partial(_make, key))
@@ -43,7 +43,8 @@ def _make(key: debs.SigningKey, target: Path) -> None:
             debs.build(deb, cuda)
     debs.build(driver_packages.keyring(DISTRIBUTION, folder, key.public(armored=False)), cuda)
     (cuda / CUDA_KEY_FILE).write_bytes(key.public(armored=True))
-    debs.publish(cuda, key, origin="NVIDIA", label="NVIDIA CUDA")
+    publish_driver = partial(debs.publish, key=key, origin="NVIDIA", label="NVIDIA CUDA")
+    publish_driver(cuda)
 
     toolkit = target / "libnvidia-container"
     packages = toolkit / "stable" / "deb" / architecture
@@ -56,3 +57,4 @@ def _make(key: debs.SigningKey, target: Path) -> None:
     (toolkit / "gpgkey").write_bytes(key.public(armored=True))
     listed = "deb https://nvidia.github.io/libnvidia-container/stable/deb/$(ARCH) /\n"
     (toolkit / "stable" / "deb" / "nvidia-container-toolkit.list").write_text(listed)
+    spoilt.make(target, publish_driver)

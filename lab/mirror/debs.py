@@ -103,6 +103,7 @@ class SigningKey:
 
     home: Path
     fingerprint: str
+    options: tuple[str, ...] = ()  # of every call of gpg
 
     def sign(self, text: bytes, *options: str) -> bytes:
         return self._gpg("--armor", "--digest-algo", "SHA256", *options, stdin=text)
@@ -111,7 +112,7 @@ class SigningKey:
         return self._gpg(*(["--armor"] if armored else []), "--export", self.fingerprint)
 
     def _gpg(self, *options: str, stdin: bytes | None = None) -> bytes:
-        return gpg(self.home, "--local-user", self.fingerprint, *options, stdin=stdin)
+        return gpg(self.home, *self.options, "--local-user", self.fingerprint, *options, stdin=stdin)
 
 
 def gpg(home: Path, *options: str, stdin: bytes | None = None) -> bytes:
@@ -137,6 +138,16 @@ def signing_key(root: Path) -> SigningKey:
     return SigningKey(home, record.read_text().strip())
 
 
+def expired_key(home: Path) -> SigningKey:
+    """A key in `home` that expired in 2020. gpg alone is told that it is still that day; no clock is touched."""
+    home.chmod(0o700)
+    then = ("--faked-system-time", "20200101T000000!")
+    gpg(home, *then, "--quick-generate-key", "LLM lab expired (stand-in) <lab@localhost>", "rsa3072", "sign", "1d")
+    listing = gpg(home, "--with-colons", "--list-keys").decode()
+    found = next(line.split(":")[9] for line in listing.splitlines() if line.startswith("fpr:"))
+    return SigningKey(home, found, then)
+
+
 def publish(folder: Path, key: SigningKey, *, origin: str, label: str) -> None:
     """Turn a folder of packages into a flat, signed repository (suite `/`)."""
     packages = run("apt-ftparchive", "packages", ".", cwd=folder)
@@ -146,5 +157,11 @@ def publish(folder: Path, key: SigningKey, *, origin: str, label: str) -> None:
     options = [part for name, value in names.items() for part in ("-o", f"APT::FTPArchive::Release::{name}={value}")]
     release = run("apt-ftparchive", *options, "release", ".", cwd=folder)
     (folder / "Release").write_bytes(release)
+    sign(folder, key)
+
+
+def sign(folder: Path, key: SigningKey) -> None:
+    """Sign the Release file of a repository, in both forms."""
+    release = (folder / "Release").read_bytes()
     (folder / "InRelease").write_bytes(key.sign(release, "--clear-sign"))
     (folder / "Release.gpg").write_bytes(key.sign(release, "--detach-sign"))

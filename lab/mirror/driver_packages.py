@@ -88,6 +88,10 @@ def driver_packages(version: str, architecture: str) -> Iterator[Deb]:
     everything = ("nvidia-driver", "nvidia-driver-cuda")
     yield deb("nvidia-open", "NVIDIA driver with open modules", *everything, "nvidia-kernel-open-dkms")
     yield deb("cuda-drivers", "NVIDIA driver with closed modules", *everything, "nvidia-kernel-dkms")
+    # For NVSwitch and rack systems; the service of the real fabric manager refuses to start beside another driver version.
+    yield deb("nvidia-fabricmanager", "NVIDIA fabric manager")
+    yield deb("libnvidia-nscq", "NVIDIA NVSwitch configuration and query library")
+    yield deb("nvidia-imex", "NVIDIA internode memory exchange")
     branch = branch_of(version)
     if branch <= LAST_BRANCH_IN_NAMES:
         yield deb(f"nvidia-open-{branch}", f"NVIDIA driver {branch} with open modules", "nvidia-open")

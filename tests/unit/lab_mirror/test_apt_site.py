@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.mirror import apt_site, debs, driver_packages
+from lab.mirror import apt_site, debs, driver_packages, spoilt
 from lab.mirror.cache import CacheError
 from lab.mirror.sites import Content
 
@@ -148,6 +148,51 @@ def test_a_key_of_somebody_else_is_refused(apt: Apt, tmp_path: Path) -> None:
     refused = apt("apt-get", "update", "--error-on=any")
     assert refused.returncode != 0
     assert "NO_PUBKEY" in refused.stderr + refused.stdout
+
+
+def from_spoilt(site: Path, folder: Path, fault: str, served: Served) -> Apt:
+    """apt whose only source is the driver repository with this fault, and which trusts the key published there."""
+    apt = Apt(folder, served)
+    place = f"apt/spoilt/{fault}/cuda/repos/debian12/{cuda_folder()}/"
+    apt.trust(served.ask("files", f"/{place}3bf863cc.pub").body)
+    (folder / "etc/apt/sources.list.d/toolkit.list").unlink()
+    line = f"deb [signed-by={folder}/etc/apt/key.asc] {served.url('files')}/{place} /\n"
+    (folder / "etc/apt/sources.list.d/cuda.list").write_text(line)
+    return apt
+
+
+@pytest.mark.parametrize(("fault", "words"), [("other-key", "NO_PUBKEY"), ("expired-key", "EXPKEYSIG")])
+def test_a_repository_signed_by_another_or_an_expired_key_is_refused(
+    site: Path, tmp_path: Path, fault: str, words: str
+) -> None:
+    with running(Content(apt=site), tmp_path / "state") as served:
+        refused = from_spoilt(site, tmp_path / "root", fault, served)("apt-get", "update", "--error-on=any")
+    assert refused.returncode != 0
+    assert words in refused.stderr + refused.stdout
+
+
+def test_a_package_whose_bytes_are_not_those_of_the_index_is_refused(site: Path, tmp_path: Path) -> None:
+    with running(Content(apt=site), tmp_path / "state") as served:
+        apt = from_spoilt(site, tmp_path / "root", "tampered", served)
+        assert apt("apt-get", "update", "--error-on=any").returncode == 0
+        refused = apt("apt-get", "--download-only", "--yes", "install", "nvidia-smi")
+    assert refused.returncode != 0
+    assert "Hash Sum mismatch" in refused.stderr
+
+
+def test_a_version_can_be_missing_from_a_repository_that_is_otherwise_whole(site: Path, tmp_path: Path) -> None:
+    with running(Content(apt=site), tmp_path / "state") as served:
+        apt = from_spoilt(site, tmp_path / "root", "missing-version", served)
+        assert apt("apt-get", "update", "--error-on=any").returncode == 0
+        shown = apt("apt-cache", "madison", "nvidia-smi").stdout
+    assert "580.178.04-1" in shown
+    assert spoilt.MISSING not in shown
+
+
+def test_the_fabric_manager_follows_the_driver_to_the_exact_version(apt: Apt) -> None:
+    apt.pin(driver_packages.pinning("580.178.04", "580.178.04-*", "1"))
+    plan = apt.would_install("nvidia-fabricmanager", "libnvidia-nscq", "nvidia-imex")
+    assert set(plan.values()) == {"580.178.04-1"}
 
 
 def test_the_key_files_have_the_fingerprint_that_is_told(site: Path) -> None:
