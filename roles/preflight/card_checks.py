@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from roles.apt_repositories import cuda_fingerprint, cuda_key
 from roles.cards import VLLM_FLOOR, PciDevice, module_kind
+from roles.gpus import MIB, CardSize, budget
 from roles.layout import OUR_UNITS
 from roles.pins import pins
 from roles.preflight.evidence import App, Card, Evidence
@@ -34,6 +35,7 @@ def card_findings(site: Site, seen: Evidence, os: str, os_version: str) -> list[
         *_health(seen),
         *_workloads(site, seen),
         *_memory(site, seen),
+        *_budget(site, seen),
     ]
 
 
@@ -251,6 +253,21 @@ def _memory(site: Site, seen: Evidence) -> Iterator[Finding]:
                 f"but {holders} holds {taken} of its {card.memory_total} MiB",
                 f"stop it, or set vllm.gpu_memory_utilization to {fits:.2f} or less",
             )
+
+
+def _budget(site: Site, seen: Evidence) -> Iterator[Finding]:
+    """What vLLM and vision claim of each card together, once the driver tells its size."""
+    if site.phase != 2:
+        return
+    sizes = [CardSize(card.index, card.uuid, card.memory_total * MIB) for card in seen.cards]
+    for line in budget(site, sizes):
+        if line.left_bytes < 0:
+            share = (line.card.total_bytes - line.driver_bytes - line.vision_bytes) / line.card.total_bytes
+            lower = f"vllm.gpu_memory_utilization to {int(share * 100) / 100:.2f} or less"
+            remedy = f"set {lower}, or ollama.vision.memory lower, or give each its own card"
+            yield error("gpu memory", f"{line}: {-line.left_bytes // MIB} MiB too much", remedy)
+        elif line.is_shared:
+            yield note("gpu memory", str(line))
 
 
 def describe(cards: Sequence[PciDevice]) -> str:

@@ -68,6 +68,8 @@ SCENARIOS: dict[str, dict[str, Any]] = {
             cgroups="812 0::/system.slice/train.service"
         )
     ),
+    "vision-fits-beside-vllm": fake_host(machine=ONE_H100.with_driver(), ollama={"vision": {"memory": "7G"}}),
+    "vision-does-not-fit-beside-vllm": fake_host(machine=ONE_H100.with_driver(), ollama={"vision": {"memory": "12G"}}),
     "somebody-else-holds-half-the-card": fake_host(
         machine=Machine((H100, SECOND_H100), driver="580.178.04", apps=TRAINING)
     ),
