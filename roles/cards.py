@@ -139,11 +139,6 @@ class NvidiaDevices(FactBase[list[PciDevice]]):
         return parse_devices(output)
 
 
-def can_run_vllm(devices: Iterable[PciDevice]) -> bool:
-    """Whether every card of the host that we know is new enough for vLLM; an unknown card gets the benefit of the doubt."""
-    return all(d.generation is None or d.generation.capability >= VLLM_FLOOR for d in devices if d.is_card)
-
-
 def module_kind(devices: Iterable[PciDevice], wanted: Literal["auto", "open", "proprietary"]) -> Kind:
     """Open modules, unless a card is there that they do not run; a card that nobody knows counts as new."""
     if wanted != "auto":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from roles.site import Site
@@ -88,7 +88,19 @@ def budget(
     ]
 
 
-def used_cards(names: Sequence[str], others: Sequence[str], cards: Sequence[CardSize]) -> list[CardSize]:
+class NamedCard(Protocol):
+    """A card that a setting can name."""
+
+    @property
+    def index(self) -> int: ...
+    @property
+    def uuid(self) -> str: ...
+
+
+AnyCard = TypeVar("AnyCard", bound=NamedCard)
+
+
+def used_cards(names: Sequence[str], others: Sequence[str], cards: Sequence[AnyCard]) -> list[AnyCard]:
     """The cards of a setting; without names those that the other setting leaves. The host's resolve-gpus decides alike."""
     if names:
         return [card for name in names for card in cards if name in (card.uuid, str(card.index))]

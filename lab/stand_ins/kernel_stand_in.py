@@ -24,7 +24,6 @@ STATE = Path("/run/llm-lab/kernel")
 PROC = STATE / "proc-driver"
 BUS = STATE / "pci"
 NVIDIA = ("nvidia", "nvidia-uvm", "nvidia_uvm", "nvidia-modeset", "nvidia_modeset", "nvidia-drm", "nvidia_drm")
-DKMS = Path("/usr/src")
 
 
 def installed() -> tuple[str, bool] | None:

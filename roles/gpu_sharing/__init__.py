@@ -46,7 +46,6 @@ def reserve(site: Site) -> dict[str, object] | None:
         return None
     return {
         "vllm_fraction": site.vllm.gpu_memory_utilization,
-        "vllm_bytes": 0,
         "vision_bytes": size_of(vision.memory),
         "driver_bytes": DRIVER_BYTES + CONTEXT_BYTES,
     }

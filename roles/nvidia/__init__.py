@@ -29,9 +29,10 @@ NOUVEAU = "/etc/modprobe.d/llm-nouveau.conf"
 def nvidia(site: Site) -> None:
     if site.gpu == "none":
         return
+    devices: list[PciDevice] = host.get_fact(NvidiaDevices)  # cannot change in a deploy, so the plan may branch on it
     configure()  # before the driver: its packages and the reboot must find these files
-    install(site)
-    activate(site)
+    install(site, devices)
+    activate(site, devices)
 
 
 def configure() -> None:
@@ -45,7 +46,7 @@ def configure() -> None:
     initramfs_current(name="Keep nouveau out of the initramfs too", path=NOUVEAU)
 
 
-def install(site: Site) -> None:
+def install(site: Site, devices: list[PciDevice]) -> None:
     system = host.get_fact(OsRelease)
     name, version = system["id"], system["version_id"]
     headers = kernel_headers(name, host.get_fact(KernelVersion) or "")
@@ -62,16 +63,15 @@ def install(site: Site) -> None:
         key_sha256=site.nvidia.key_sha256,
     )
     install_program("Install install-driver", "roles/nvidia/host/install-driver")
-    devices: list[PciDevice] = host.get_fact(NvidiaDevices)  # cannot change in a deploy, so the plan may branch on it
     plan = driver_plan(name, devices, site.nvidia)
     # The name is the same for all hosts: pyinfra shows one name for an operation, whatever it does on each.
     driver_installed(name="Install the driver, the whole transaction judged first", plan=plan)
     driver_held(name="Hold every package of the driver")
 
 
-def activate(site: Site) -> None:
+def activate(site: Site, devices: list[PciDevice]) -> None:
     driver_loaded(name="Have the installed driver loaded", may_reboot=site.nvidia.reboot == "allowed")
-    if any(device.is_nvswitch for device in host.get_fact(NvidiaDevices)):
+    if any(device.is_nvswitch for device in devices):
         systemd.service(
             name="Run the fabric manager", service="nvidia-fabricmanager.service", running=True, enabled=True
         )

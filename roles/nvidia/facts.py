@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from pyinfra.api import FactBase, QuoteString, StringCommand
 
+from roles.driver_version import driver_version
 from roles.nvidia.plan import DriverPlan, reason_to_reload
 
 # By distribution, one of these carries the module's source: NVIDIA's names for Debian and for Ubuntu.
@@ -17,11 +18,10 @@ DRIVER_GLOBS = ("nvidia-*", "libnvidia-*", "libcuda*", "cuda-drivers*", "firmwar
 
 @dataclass(frozen=True)
 class Versions:
-    """Versions such as "580.178.04"; None where there is none. `nouveau`: the kernel's own driver has the card."""
+    """Versions such as "580.178.04"; None where there is none."""
 
     loaded: str | None
     installed: str | None
-    nouveau: bool = False
 
     @property
     def reason_to_reload(self) -> str | None:
@@ -43,9 +43,7 @@ class DriverVersions(FactBase[Versions]):
     def command(self) -> str:
         names = " ".join(f"'{name}'" for name in MODULE_PACKAGES)
         return (
-            "echo loaded $(cat /sys/module/nvidia/version 2>/dev/null || "
-            "sed -n 's/^NVRM version:.* \\([0-9]\\{3\\}\\.[0-9.]*\\) .*/\\1/p' /proc/driver/nvidia/version 2>/dev/null); "
-            "test -d /sys/module/nouveau && echo nouveau; "
+            "echo loaded $(cat /sys/module/nvidia/version 2>/dev/null || head -n 1 /proc/driver/nvidia/version 2>/dev/null); "
             f"dpkg-query -W -f='installed ${{Version}} ${{db:Status-Status}}\\n' {names} 2>/dev/null; true"
         )
 
@@ -55,15 +53,13 @@ class DriverVersions(FactBase[Versions]):
 
 def parse_versions(output: list[str]) -> Versions:
     loaded = installed = None
-    nouveau = False
     for line in output:
         word = line.split()
-        if word[:1] == ["loaded"] and len(word) > 1:
-            loaded = word[1]
+        if word[:1] == ["loaded"]:
+            loaded = driver_version(line) or None
         elif word[:1] == ["installed"] and word[-1] == "installed":
             installed = upstream(word[1])
-        nouveau = nouveau or word == ["nouveau"]
-    return Versions(loaded, installed, nouveau)
+    return Versions(loaded, installed)
 
 
 def upstream(version: str) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from roles.apt_repositories import cuda_fingerprint, cuda_key
 from roles.cards import VLLM_FLOOR, PciDevice, module_kind
-from roles.gpus import MIB, CardSize, budget
+from roles.gpus import MIB, CardSize, budget, used_cards
 from roles.layout import OUR_UNITS
 from roles.pins import pins
 from roles.preflight.evidence import App, Card, Evidence
@@ -109,8 +109,7 @@ def _driver_for_all(site: Site, seen: Evidence) -> Iterator[Finding]:
 
 def cards_for_vllm(site: Site, seen: Evidence) -> list[Card]:
     """Those of the cards that the driver lists which vLLM will use; none while there is no driver."""
-    names = set(site.vllm.gpus)
-    return [card for card in seen.cards if not names or {card.uuid, str(card.index)} & names]
+    return used_cards(site.vllm.gpus, site.ollama.vision.gpus, seen.cards)
 
 
 def _vllm(site: Site, seen: Evidence) -> Iterator[Finding]:

@@ -16,6 +16,7 @@ from typing import Any
 from pyinfra.api import FactBase, QuoteString, StringCommand
 
 from roles.cards import PciDevice, parse_devices
+from roles.driver_version import driver_version
 
 SCRIPT = Path(__file__).parent / "host" / "evidence.py"
 
@@ -85,20 +86,18 @@ class Package:
 class Evidence:
     """A machine before the first change. Empty texts and tuples stand for "not there" or "no tool to ask".
 
-    secure_boot: None on a machine without UEFI. loaded: version of the loaded driver module; open_modules: its kind.
+    secure_boot: None on a machine without UEFI. loaded: version of the loaded driver module.
     smi_failure: what nvidia-smi said instead of listing cards; "" where it listed them or is not installed.
     """
 
     kernel: str
     kernels: tuple[str, ...]
-    headers: bool
     platform: str
     secure_boot: bool | None
     key_enrolled: bool
     devices: tuple[PciDevice, ...]
     nouveau: bool
     loaded: str
-    open_modules: bool | None
     smi_failure: str
     cards: tuple[Card, ...]
     health: tuple[Health, ...]
@@ -109,7 +108,6 @@ class Evidence:
     audit: str
     held: frozenset[str]
     lock_holders: tuple[str, ...]
-    sources: tuple[str, ...]
     unattended: tuple[str, ...]
     reboot_required: bool
     daemon_json: str
@@ -127,18 +125,15 @@ class Evidence:
 def parse_evidence(raw: Mapping[str, Any]) -> Evidence:
     """The script's JSON object as typed values. Raises KeyError or ValueError for anything else."""
     texts, commands = raw["texts"], raw["commands"]
-    kind = texts["driver_version"]
     return Evidence(
         kernel=texts["kernel"],
         kernels=tuple(texts["kernels"].splitlines()),
-        headers=bool(texts["headers"]),
         platform=special_platform(texts),
         secure_boot=secure_boot(bool(texts["efi"]), texts["secure_boot"]),
         key_enrolled="DKMS" in texts["mok"] or "Secure Boot Module Signature key" in texts["mok"],
         devices=tuple(parse_devices(texts["pci"].splitlines())),
         nouveau=any(line.startswith("nouveau ") for line in texts["modules"].splitlines()),
-        loaded=texts["module_version"].strip() or loaded_version(kind),
-        open_modules=("Open Kernel Module" in kind) if kind else None,
+        loaded=driver_version(texts["module_version"] or texts["driver_version"]),
         smi_failure=smi_failure(commands["cards"]),
         cards=tuple(parse_cards(commands["cards"]["out"])),
         health=tuple(parse_health(commands["health"]["out"])),
@@ -149,7 +144,6 @@ def parse_evidence(raw: Mapping[str, Any]) -> Evidence:
         audit=texts["audit"].strip(),
         held=frozenset(texts["holds"].split()),
         lock_holders=tuple(texts["lock_holders"].splitlines()),
-        sources=tuple(texts["sources"].splitlines()),
         unattended=tuple(parse_unattended(texts["unattended"])),
         reboot_required=bool(texts["reboot_required"]),
         daemon_json=texts["daemon_json"],
@@ -179,13 +173,6 @@ def secure_boot(efi: bool, variable: str) -> bool | None:
     if not efi:
         return None
     return variable[8:10] == "01"
-
-
-def loaded_version(text: str) -> str:
-    """The version in /proc/driver/nvidia/version: `NVRM version: NVIDIA UNIX … Kernel Module for x86_64  580.178.04  Release …`."""
-    line = next((line for line in text.splitlines() if line.startswith("NVRM version:")), "")
-    found = re.search(r"\b(\d{3}\.\d+(?:\.\d+)?)\b", line)
-    return found[1] if found else ""
 
 
 def smi_failure(command: Mapping[str, Any]) -> str:

@@ -145,7 +145,7 @@ def _docker(site: Site, seen: Evidence) -> Iterator[Finding]:
     if seen.snap_docker:
         yield error("docker", "Docker is installed as a snap, which sees no card", "snap remove docker on the host")
     present = [name for name in CONFLICTING_WITH_DOCKER if seen.installed(name)]
-    if site.docker.source == "docker" and present and not getattr(site.docker, "replace_conflicting", False):
+    if site.docker.source == "docker" and present:
         running = f"; {_running(seen)}" if seen.containers else ""
         yield error(
             "docker.source",

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from lab import Host, mirrored, pretend_gpu
-from lab.mirror import faults
 from tests.lab.deployments import Operator, Result
+from tests.lab.test_refusals import mirror_fault
 
 pytestmark = pytest.mark.lab
 OLD, NEW, NEXT = "580.178.04", "580.182.01", "595.91.07"
@@ -203,14 +203,11 @@ def test_unfinished_work_of_dpkg_is_named_with_its_remedy(card: Host, deploy: De
 def test_a_package_that_was_tampered_with_is_not_installed(operator: Operator, card: Host, deploy: Deploy) -> None:
     card.ssh("apt-get clean")
     path = f"/apt/cuda/repos/debian12/x86_64/./nvidia-smi_{NEW}"  # as apt asks: the index names it so
-    faults.write(operator.lab.mirror_directory, [{"path": path, "corrupt_at": 200}])
-    try:
+    with mirror_fault(operator, {"path": path, "corrupt_at": 200}):
         result = deploy(f"nvidia.version={NEW}")
-        assert result.status == 1
-        assert "Hash Sum mismatch" in result.output
-        assert version(card, "nvidia-driver-cuda") == loaded(card) == OLD
-    finally:
-        faults.write(operator.lab.mirror_directory, [])
+    assert result.status == 1
+    assert "Hash Sum mismatch" in result.output
+    assert version(card, "nvidia-driver-cuda") == loaded(card) == OLD
     assert deploy(f"nvidia.version={OLD}").status == 0
 
 

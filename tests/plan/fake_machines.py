@@ -58,7 +58,6 @@ class Machine:
             **dict.fromkeys(TEXTS, ""),
             "kernel": "6.8.0-60-generic",
             "kernels": "6.8.0-60-generic",
-            "headers": "/usr/src/linux-headers-6.8.0-60-generic",
             "proc_version": "Linux version 6.8.0-60-generic (buildd@lcy02) #63-Ubuntu SMP",
             "efi": "yes",
             "secure_boot": "0600000000",
@@ -82,9 +81,9 @@ class Machine:
 
 
 TEXTS = (
-    "kernel", "kernels", "headers", "proc_version", "dmi", "device_tree", "tegra", "gridd", "efi", "secure_boot", "mok",
+    "kernel", "kernels", "proc_version", "device_tree", "tegra", "gridd", "efi", "secure_boot", "mok",
     "pci", "modules", "module_version", "driver_version", "runfile", "xid", "virtualization", "packages", "audit", "holds",
-    "lock_holders", "sources", "unattended", "reboot_required", "daemon_json", "snap_docker", "containers", "cgroups",
+    "lock_holders", "unattended", "reboot_required", "daemon_json", "snap_docker", "containers", "cgroups",
 )  # fmt: skip
 
 H100 = FakeCard(0x2330, "NVIDIA H100 80GB HBM3", 9.0, 81559, "GPU-8f1c")

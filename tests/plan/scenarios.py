@@ -50,6 +50,9 @@ SCENARIOS: dict[str, dict[str, Any]] = {
         machine=Machine((H100, A100)).with_driver(), vllm={"tensor_parallel_size": 2}
     ),
     "p100-beside-a100": fake_host(machine=Machine((P100, A100)).with_driver()),
+    "p100-for-vision-leaves-a100-to-vllm": fake_host(
+        machine=Machine((P100, A100)).with_driver(), ollama={"vision": {"gpus": ["GPU-77aa"]}}
+    ),
     "p100-beside-b200": fake_host(machine=Machine((P100, B200)), phase=1),
     "nvswitch-eight-h100": fake_host(machine=Machine((H100,) * 8, switches=4)),
     "more-in-parallel-than-there-are": fake_host(vllm={"tensor_parallel_size": 2}),

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from roles.driver_version import driver_version
 from roles.preflight.evidence import (
     SCRIPT,
     App,
     Health,
-    loaded_version,
     parse_apps,
     parse_cards,
     parse_evidence,
@@ -79,8 +79,8 @@ def test_a_process_on_a_card_is_told_with_its_unit() -> None:
 
 @pytest.mark.parametrize("file", ["proc-driver-nvidia-version-open.txt", "proc-driver-nvidia-version.txt"])
 def test_the_loaded_driver_is_read_from_either_kind_of_module(file: str) -> None:
-    assert loaded_version(text(file)) in ("580.95.05", "535.183.01")
-    assert loaded_version("") == ""
+    assert driver_version(text(file)) in ("580.95.05", "535.183.01")
+    assert driver_version("") == ""
 
 
 def test_xids_are_told_with_card_code_and_words() -> None:

@@ -66,10 +66,8 @@ def test_a_version_of_another_branch_is_refused_before_anything_is_asked() -> No
 
 
 def test_loaded_and_installed_are_read_and_compared() -> None:
-    seen = parse_versions(
-        ["loaded 580.95.05", "nouveau", "installed 1:580.178.04-1 installed", "installed 1-1 config-files"]
-    )
-    assert seen == Versions("580.95.05", "580.178.04", nouveau=True)
+    seen = parse_versions(["loaded 580.95.05", "installed 1:580.178.04-1 installed", "installed 1-1 config-files"])
+    assert seen == Versions("580.95.05", "580.178.04")
     assert seen.reason_to_reload == "driver 580.178.04 is installed, 580.95.05 is loaded"
     assert reason_to_reload(None, None) is None
     assert reason_to_reload(None, "580.1") == "driver 580.1 is installed, none is loaded"

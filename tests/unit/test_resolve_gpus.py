@@ -136,7 +136,7 @@ def test_the_device_list_names_exactly_the_units_nodes() -> None:
 
 
 def test_ollama_leaves_what_is_neither_visions_nor_vllms() -> None:
-    reserve = {"vllm_fraction": 0.5, "vllm_bytes": 0, "vision_bytes": 8 << 30, "driver_bytes": 1 << 30}
+    reserve = {"vllm_fraction": 0.5, "vision_bytes": 8 << 30, "driver_bytes": 1 << 30}
     assert resolve_gpus.overhead_bytes(reserve, 40960) == (40 - 1 - 20 - 8) << 30
     assert resolve_gpus.overhead_bytes(reserve, 8192) == 0
 

@@ -9,6 +9,7 @@ import re
 
 import pytest
 
+from roles.driver_version import driver_version
 from roles.pins import pins
 from roles.site import Site
 from tests.verify.conftest import Expect, Run
@@ -19,9 +20,8 @@ pytestmark = pytest.mark.gpu
 
 
 def loaded_driver(run: Run) -> str:
-    """The version of the loaded module, "" without one: `NVRM version: NVIDIA UNIX … Kernel Module  580.95.05  …`."""
-    match = re.search(r"Kernel Module(?: for \S+)?\s+(\d+(?:\.\d+)+)", run("cat /proc/driver/nvidia/version")[1])
-    return match.group(1) if match else ""
+    """The version of the loaded module, "" without one."""
+    return driver_version(run("cat /proc/driver/nvidia/version")[1])
 
 
 def test_the_loaded_driver_is_the_installed_one(run: Run, expect: Expect) -> None:

@@ -21,7 +21,6 @@ SECURE_BOOT = "/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e0
 LOCKS = ("/var/lib/dpkg/lock-frontend", "/var/lib/dpkg/lock", "/var/lib/apt/lists/lock")
 # apt writes its caches even when it is only asked.
 NO_CACHE_FILES = ("-o", "Dir::Cache::pkgcache=", "-o", "Dir::Cache::srcpkgcache=")
-VENDOR_SITES = ("nvidia", "docker.com")
 
 
 def run(*command):
@@ -86,17 +85,6 @@ def lock_holders():
     return "\n".join(sorted(set(lines)))
 
 
-def vendor_sources():
-    """`<file>: <line>` for every apt source that names one of the vendors' sites, and the options around it."""
-    lines = []
-    files = ["/etc/apt/sources.list", *sorted(glob.glob("/etc/apt/sources.list.d/*"))]
-    for path in files:
-        text = read(path)
-        if path.endswith((".list", ".sources")) and any(site in text.lower() for site in VENDOR_SITES):
-            lines += [path + ": " + line for line in text.splitlines() if line.strip()]
-    return "\n".join(lines)
-
-
 def kernels():
     """Releases of installed kernels, newest file last."""
     images = sorted(glob.glob("/boot/vmlinuz-*"), key=os.path.getmtime)
@@ -105,15 +93,10 @@ def kernels():
 
 def main():
     release = platform.release()
-    names = ("sys_vendor", "product_name", "board_vendor")
     texts = {
         "kernel": release,
         "kernels": kernels(),
-        "headers": os.path.realpath("/lib/modules/" + release + "/build")
-        if os.path.exists("/lib/modules/" + release + "/build")
-        else "",
         "proc_version": read("/proc/version"),
-        "dmi": "\n".join(read("/sys/class/dmi/id/" + name) for name in names),
         "device_tree": read("/proc/device-tree/model"),
         "tegra": read("/etc/nv_tegra_release"),
         "gridd": read("/etc/nvidia/gridd.conf"),
@@ -135,7 +118,6 @@ def main():
         "audit": run("dpkg", "--audit")["out"],
         "holds": run("apt-mark", *NO_CACHE_FILES, "showhold")["out"],
         "lock_holders": lock_holders(),
-        "sources": vendor_sources(),
         "unattended": run("apt-config", "dump", "Unattended-Upgrade")["out"],
         "reboot_required": read("/run/reboot-required.pkgs")
         or ("yes" if os.path.exists("/run/reboot-required") else ""),
