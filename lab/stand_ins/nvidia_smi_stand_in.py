@@ -72,7 +72,9 @@ def value_of(gpu: dict[str, str], field: str, count: int) -> str:
     if field == "count":
         return str(count)
     if field == "memory.free" and field not in gpu and "memory.total" in gpu:
-        return str(int(gpu["memory.total"]) - int(gpu.get("memory.used", "0")))
+        # The driver itself takes a part, which counts as neither used nor free.
+        taken = [int(gpu.get(name) or DEFAULTS[name]) for name in ("memory.used", "memory.reserved")]
+        return str(int(gpu["memory.total"]) - sum(taken))
     return gpu.get(field) or DEFAULTS.get(field, "[N/A]")
 
 
