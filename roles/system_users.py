@@ -5,15 +5,16 @@ from __future__ import annotations
 from pyinfra.operations import server
 
 
-def system_user(user: str, home: str, groups: list[str] | None = None) -> None:
-    """Have a system user with a group of the same name, no shell and no home made for it. `groups` are added, none removed."""
+def system_user(user: str, home: str) -> None:
+    """Have a system user with a group of the same name, no shell and no home made for it.
+
+    None of them is in `video` or `render`: NVIDIA's device nodes are open to all (0666), DeviceAllow= decides who gets one.
+    """
     server.group(name=f"Have the group {user}", group=user, system=True)
     server.user(
         name=f"Have the user {user}",
         user=user,
         group=user,
-        groups=groups,
-        append=True,
         system=True,
         home=home,
         create_home=False,

@@ -3,6 +3,7 @@
 
     kernel-stand-in boot      show the cards; load what a real boot would load
     modprobe nvidia           (this file under that name) load the installed driver
+    modinfo -F version nvidia the version of the module that DKMS has built
     modprobe -r nvidia        unload it; refused while a process of /etc/llm-lab/compute-apps.csv uses a card
 
 /etc/llm-lab/pci.csv lists the bus (address,vendor,device,class). The loaded version shows itself in /proc/driver/nvidia/version
@@ -81,6 +82,16 @@ def unload() -> int:
     return 0
 
 
+def tell_version() -> int:
+    """What modinfo says of the module's version; nothing is known of other fields."""
+    driver = installed()
+    if driver is None or "no-headers" in faults():
+        print("modinfo: ERROR: Module nvidia not found.", file=sys.stderr)
+        return 1
+    print(driver[0])
+    return 0
+
+
 def show_cards() -> None:
     """Put the cards on the PCI bus, beside the machine's own devices."""
     file = SETTINGS / "pci.csv"
@@ -125,6 +136,8 @@ def main(arguments: list[str]) -> int:
     if name == "kernel-stand-in":
         return {"boot": boot, "load": load, "unload": unload}[words[0]]()
     modules = [word for word in words if not word.startswith("-")]
+    if name == "modinfo":
+        return tell_version() if "nvidia" in modules else 1
     if not set(modules) & set(NVIDIA):
         return 0
     if name == "rmmod" or {"-r", "--remove"} & set(words):

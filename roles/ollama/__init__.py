@@ -49,7 +49,7 @@ def ollama(site: Site) -> None:
 
 
 def install(site: Site) -> None:
-    system_user("ollama", home="/usr/share/ollama", groups=["video", "render"] if site.gpu == "nvidia" else None)
+    system_user("ollama", home="/usr/share/ollama")
     directory("Have the archives directory", f"{CACHE}/ollama")
     release_installed(
         name=f"Install Ollama {ollama_version(site)}", release=ollama_release(site), commands=install_commands(site)

@@ -56,6 +56,7 @@ class Operator:
 
     lab: Lab
     checkout: Path = CHECKOUT
+    inventory: str = "lab/inventory"
 
     @property
     def environment(self) -> dict[str, str]:
@@ -121,10 +122,27 @@ class Operator:
             source.write("# The next version.\n")
         return replace(self, checkout=folder)
 
-    @staticmethod
-    def _command(arguments: tuple[str, ...], playbook: str, hosts: list[Host] | None) -> list[str]:
+    def with_settings(self, name: str, settings: dict[str, Any]) -> Operator:
+        """The same person with an inventory of these settings, over the lab's own, for the hosts of Phase 1."""
+        folder = self.lab.directory / name
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "hosts.py").write_text(
+            f"import runpy\n_found = runpy.run_path({str(CHECKOUT / 'lab/inventory/hosts.py')!r})\n"
+            f"phase1 = [(name, {{**data, **{settings!r}}}) for name, data in _found['phase1']]\n"
+        )
+        return replace(self, inventory=str(folder))
+
+    def verify(self, host: Host) -> subprocess.CompletedProcess[str]:
+        """`make verify` for one host."""
+        words = ("-q", "-p", "no:cacheprovider", "tests/verify", "--inventory", self.inventory, "--limit", host.name)
+        return subprocess.run(
+            [sys.executable, "-m", "pytest", *words],
+            cwd=self.checkout, env=self.environment, capture_output=True, text=True, timeout=900,
+        )  # fmt: skip
+
+    def _command(self, arguments: tuple[str, ...], playbook: str, hosts: list[Host] | None) -> list[str]:
         limits = [word for host in hosts or [] for word in ("--limit", host.name)]
-        return [PROGRAM, *arguments, "lab/inventory", playbook, *limits]
+        return [PROGRAM, *arguments, self.inventory, playbook, *limits]
 
 
 def press_ctrl_c(process: subprocess.Popen[str]) -> None:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 
 import pytest
 
 from lab import Host
-from tests.lab.deployments import CHECKOUT, Operator
+from tests.lab.deployments import Operator
 from tests.lab.test_refusals import untouched
 
 pytestmark = pytest.mark.lab
@@ -57,18 +55,8 @@ def test_a_host_for_phase_1_alone_serves_it_and_has_nothing_of_vllm(
     assert back.changed == []
 
 
-def test_verification_knows_that_it_is_for_phase_1_alone(
-    operator: Operator, make_host: Callable[..., Host], tmp_path: object
-) -> None:
+def test_verification_knows_that_it_is_for_phase_1_alone(operator: Operator, make_host: Callable[..., Host]) -> None:
     host = make_host("alone-phase1")
-    inventory = operator.lab.directory / "alone"
-    (inventory / "group_data").mkdir(parents=True, exist_ok=True)
-    (inventory / "hosts.py").write_text((CHECKOUT / "lab/inventory/hosts.py").read_text())
-    (inventory / "group_data" / "phase1.py").write_text('phase = 1\nprepare = "phase1"\n')
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/verify",
-         "--inventory", str(inventory), "--limit", host.name],
-        cwd=CHECKOUT, env=operator.environment, capture_output=True, text=True, timeout=900,
-    )  # fmt: skip
+    done = operator.with_settings("alone", {"phase": 1, "prepare": "phase1"}).verify(host)
     assert done.returncode == 0, done.stdout
     assert "passed" in done.stdout

@@ -55,7 +55,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "phase(number): for hosts in this phase only")
-    config.addinivalue_line("markers", "gpu: for hosts with an NVIDIA card; written without one, never run on one")
+    config.addinivalue_line("markers", "gpu: for hosts with an NVIDIA card; run on pretended ones only, so far")
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
@@ -123,11 +123,17 @@ def target(request: pytest.FixtureRequest) -> Target:
 
 
 @pytest.fixture(scope="session")
-def site(target: Target, request: pytest.FixtureRequest) -> Site:
-    """The host's settings, exactly as deploy sees them, with what its cards decide."""
-    settings = target.site_or_problems
-    if not isinstance(settings, Site):
-        pytest.fail(f"{target.name}: its settings are refused:\n  " + "\n  ".join(settings), pytrace=False)
+def settings(target: Target) -> Site:
+    """The host's settings, exactly as deploy sees them."""
+    told = target.site_or_problems
+    if not isinstance(told, Site):
+        pytest.fail(f"{target.name}: its settings are refused:\n  " + "\n  ".join(told), pytrace=False)
+    return told
+
+
+@pytest.fixture(scope="session")
+def site(settings: Site, request: pytest.FixtureRequest) -> Site:
+    """The settings with what the host's cards decide."""
     if settings.prepare != "auto" or settings.phase == 2 or settings.gpu == "none":
         return settings
     run: Run = request.getfixturevalue("run")
@@ -149,7 +155,7 @@ def connections() -> Iterator[Connections]:
 
 
 @pytest.fixture(scope="session")
-def connection(target: Target, site: Site, connections: Connections) -> Connection:
+def connection(target: Target, settings: Site, connections: Connections) -> Connection:
     """The way to the host, tried: root answers there. Otherwise every test of the host fails, saying why."""
     if target.obstacle:
         pytest.fail(f"{target.name}: {target.obstacle}", pytrace=False)

@@ -1,4 +1,4 @@
-"""The cards. Only for hosts with gpu = "nvidia". No machine with a card was at hand when this was written: never run on one.
+"""The cards. Only for hosts with gpu = "nvidia"; run in the lab with pretended cards, never yet on a real one.
 
 Queries of nvidia-smi and its output format are from NVIDIA's documentation; /proc/driver/nvidia/version is the loaded module's.
 """

@@ -1,0 +1,75 @@
+"""The whole deploy.py on a bare host with two Tesla P100, the cards that this system grew up on: driver, Docker, Phase 1, verified.
+
+The cards, the driver's files and Ollama are played; apt, dpkg, systemd, Docker and the programs on the host are real.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from lab import Host, mirrored, pretend_gpu
+from tests.lab.deployments import Operator
+from tests.lab.test_deploy import serves_phase_1, serves_vision
+
+pytestmark = pytest.mark.lab
+
+
+@pytest.fixture(scope="module")
+def site(operator: Operator) -> Operator:
+    """An operator with two cards in the settings, one for each server."""
+    key = mirrored.ensure(operator.lab).apt_key_fingerprint
+    return operator.with_settings(
+        "cards",
+        {
+            "gpu": "nvidia",
+            "phase": 1,
+            "nvidia": {"key_fingerprint": key, "toolkit_key_fingerprint": key},
+            "ollama": {"text": {"gpus": ["0"]}, "vision": {"gpus": ["1"]}},
+        },
+    )
+
+
+@pytest.fixture(scope="module")
+def cards(site: Operator, make_host: Callable[..., Host]) -> Host:
+    """That host, deployed once."""
+    host = make_host("p100-phase1")
+    pretend_gpu.give(host, [pretend_gpu.P100, pretend_gpu.P100])
+    result = site.deploy(hosts=[host])
+    assert result.status == 0, result.output
+    return host
+
+
+def environment(host: Host, unit: str) -> dict[str, str]:
+    """What a unit's process has in its environment."""
+    pid = host.ssh(f"systemctl show -p MainPID --value {unit}").stdout.strip()
+    pairs = host.ssh(f"tr '\\0' '\\n' < /proc/{pid}/environ").stdout.splitlines()
+    return dict(pair.split("=", 1) for pair in pairs if "=" in pair)
+
+
+def test_two_p100_serve_phase_1_after_one_run(cards: Host) -> None:
+    serves_phase_1(cards)
+    serves_vision(cards)
+    assert cards.ssh("nvidia-smi -L").stdout.count("Tesla P100") == 2
+    kernel = cards.ssh("dpkg-query -W -f '${Package} ${Version}\\n' 'nvidia-kernel*-dkms'", check=False).stdout
+    assert kernel.startswith("nvidia-kernel-dkms 580."), "the proprietary modules of the last branch for Pascal"
+
+
+def test_each_server_has_its_own_card(cards: Host) -> None:
+    seen = [environment(cards, unit)["CUDA_VISIBLE_DEVICES"] for unit in ("ollama-text", "ollama-vision")]
+    assert seen == ["GPU-pretend-0", "GPU-pretend-1"]
+
+
+def test_a_second_run_changes_nothing(site: Operator, cards: Host) -> None:
+    result = site.deploy(hosts=[cards])
+    assert result.status == 0, result.output
+    assert result.changed == []
+
+
+def test_verification_agrees_also_after_a_reboot(site: Operator, cards: Host) -> None:
+    cards.reboot()
+    serves_phase_1(cards)
+    serves_vision(cards)
+    done = site.verify(cards)
+    assert done.returncode == 0, done.stdout
