@@ -10,6 +10,7 @@ Source = Literal["docker", "distribution"]
 OWN = ("docker-ce", "docker-ce-cli", "containerd.io", "docker-buildx-plugin", "docker-compose-plugin")
 # Those whose version is Docker's own.
 ENGINE: dict[Source, tuple[str, ...]] = {"docker": ("docker-ce", "docker-ce-cli"), "distribution": ("docker.io",)}
+DAEMONS = ("docker-ce", "docker.io", "containerd.io", "containerd", "runc")  # what containers run under
 # Source: Docker Engine installation guide, August 2026; docker-cli and docker-buildx are Debian 13's, with files of the same names.
 CONFLICTING: dict[Source, tuple[str, ...]] = {
     "docker": (

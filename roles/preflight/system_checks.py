@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 
-from roles.docker_packages import CONFLICTING
+from roles.docker_packages import CONFLICTING, DAEMONS
 from roles.preflight.card_checks import branch
 from roles.preflight.evidence import Evidence, Package
 from roles.preflight.findings import Finding, error, note, warning
@@ -165,7 +165,8 @@ def _other_docker(site: Site, seen: Evidence) -> Iterator[Finding]:
     if not present:
         return
     names = ", ".join(present)
-    if settings.replace_conflicting and seen.containers and not _survives(seen):
+    ends = any(name in DAEMONS for name in present) and bool(seen.containers) and not _survives(seen)
+    if settings.replace_conflicting and ends:
         yield error(
             "docker.replace_conflicting",
             f"{names} would be replaced while {_running(seen)} without live-restore, which would end with it",

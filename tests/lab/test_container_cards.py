@@ -141,3 +141,12 @@ def test_another_driver_means_another_specification_and_another_proof(box: Host,
     assert f"nvidia-smi-{NEW}" in box.ssh(f"cat {SPECIFICATION}").stdout
     again = deploy(f"nvidia.version={NEW}")
     assert again.changed == [], again.output
+
+
+def test_a_docker_without_cdi_is_proved_by_the_runtime_alone(box: Host, deploy: Deploy) -> None:
+    result = deploy("docker.source=distribution", "docker.replace_conflicting=true", f"nvidia.version={NEW}")
+    assert result.status == 0, result.output
+    proof = record(box)
+    assert proof["ways"] == ["runtime"]
+    assert proof["inputs"]["docker"].startswith("20.10")
+    assert proof["inputs"]["cards"] == CARDS

@@ -67,6 +67,16 @@ def test_dockers_own_packages_come_from_nothing_in_the_wanted_version_and_are_he
     assert deploy().changed == []
 
 
+def test_a_daemon_json_that_dockerd_rejects_is_never_put_in_place(box: Host) -> None:
+    before = box.ssh("cat /etc/docker/daemon.json; systemctl show -p ActiveEnterTimestamp docker").stdout
+    done = box.ssh("""/usr/local/lib/llm/configure-daemon '{"no-such-key": true}'""", check=False)
+    assert done.returncode == 2
+    assert "dockerd rejects what /etc/docker/daemon.json would be" in done.stderr
+    assert "no-such-key" in done.stderr
+    assert box.ssh("cat /etc/docker/daemon.json; systemctl show -p ActiveEnterTimestamp docker").stdout == before
+    assert "daemon.json.new" not in box.ssh("ls /etc/docker").stdout
+
+
 def test_another_version_replaces_the_held_one_and_the_container_runs_on(box: Host, deploy: Deploy) -> None:
     put_image(box)
     run_container(box, CONTAINER)
