@@ -165,6 +165,7 @@ def _other_docker(site: Site, seen: Evidence) -> Iterator[Finding]:
     if not present:
         return
     names = ", ".join(present)
+    theirs, other = THEIR_DOCKER[settings.source]
     ends = any(name in DAEMONS for name in present) and bool(seen.containers) and not _survives(seen)
     if settings.replace_conflicting and ends:
         yield error(
@@ -173,10 +174,10 @@ def _other_docker(site: Site, seen: Evidence) -> Iterator[Finding]:
             'add "live-restore": true to /etc/docker/daemon.json, systemctl reload docker; or docker stop them',
         )
     elif settings.replace_conflicting:
-        yield warning("docker.replace_conflicting", f"{names} will be replaced", "images stay, containers run on")
+        fact = f"{names} will be replaced; images stay, containers run on"
+        yield warning("docker.replace_conflicting", fact, f'keep it with docker = {{"source": "{other}"}}')
     else:
         running = f"; {_running(seen)}" if seen.containers else ""
-        theirs, other = THEIR_DOCKER[settings.source]
         yield error(
             "docker.source",
             f"{names} {theirs}{running}",

@@ -108,7 +108,25 @@ def test_a_stale_specification_fails_the_proof_with_what_to_do_and_leaves_nothin
     assert box.ssh("docker ps -aq; docker image ls -aq").stdout == ""
 
 
+def test_a_card_that_daemon_reload_takes_away_fails_the_proof_and_the_old_one_stays_on_record(box: Host) -> None:
+    """systemd runs its generators at every daemon-reload; this one plays the loss, in a file that the containers have mounted."""
+    before = record(box)
+    box.ssh(f"nvidia-ctk cdi generate --output={SPECIFICATION}")
+    generator = "/run/systemd/system-generators/lose-a-card"
+    box.ssh(f"install -D -m 755 /dev/stdin {generator}", stdin=f"#!/bin/sh\n: > /run/llm-lab/cards/{CARDS[1]}\n")
+    try:
+        status, said = program(box, "prove")
+    finally:
+        box.ssh(f"rm {generator}; nvidia-ctk cdi generate --output={SPECIFICATION}")
+    assert status == 1
+    assert "after systemctl daemon-reload a container that was started before it lists GPU-pretend-0 (cdi)" in said
+    assert "nvidia-ctk system create-dev-char-symlinks --create-all" in said
+    assert record(box) == before
+    assert box.ssh("docker ps -aq; docker image ls -aq").stdout == ""
+
+
 def test_a_deploy_writes_a_stale_specification_anew(box: Host, deploy: Deploy) -> None:
+    forget_the_second_card(box)
     status, said = program(box, "cdi --check")
     assert (status, said) == (1, "the CDI specification is stale: it does not name GPU-pretend-1\n")
     result = deploy(f"nvidia.version={OLD}")
