@@ -8,6 +8,7 @@ from roles.adapter import adapter
 from roles.adapter import inputs as adapter_inputs
 from roles.base import base
 from roles.consumers import consumers
+from roles.container_cards import container_cards
 from roles.docker import docker
 from roles.gpu_sharing import gpu_sharing
 from roles.monitoring import monitoring
@@ -25,6 +26,7 @@ if site is not None:
     nvidia(site=site)
     gpu_sharing(site=site)
     docker(site=site)
+    container_cards(site=site)
     vllm(site=site)
     ollama(site=site)
     adapter(site=site)

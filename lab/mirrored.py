@@ -41,8 +41,9 @@ def settings(lab: Lab) -> dict[str, Any]:
             "ollama_registry": mirrors.ollama_registry,
             "cuda_repositories": mirrors.cuda_repositories,
             "container_toolkit": mirrors.container_toolkit_repository,
+            "docker": mirrors.docker_repositories,
         },
-        "docker": {"source": "distribution"},
+        "docker": {"source": "distribution", "key_fingerprint": mirrors.apt_key_fingerprint},
         "vllm": {
             "model": MODEL,
             "model_revision": revision(lab, MODEL),

@@ -41,8 +41,6 @@ if [ "$1" = configure ]; then
     fi
 fi
 """
-# Docker starts it instead of runc; here it is runc.
-RUNTIME = '#!/bin/sh\n# nvidia-container-runtime, a stand-in of the lab: no device is added\nexec runc "$@"\n'
 
 
 def container_packages(version: str, architecture: str) -> Iterator[Deb]:
@@ -55,12 +53,13 @@ def container_packages(version: str, architecture: str) -> Iterator[Deb]:
         (f"libnvidia-container1 (= {exact})",),
     )  # fmt: skip
     ctk = (STAND_INS / "nvidia_ctk_stand_in.py").read_text().replace("0.0.0-unpackaged", version)
+    runtime = (STAND_INS / "nvidia_container_runtime_stand_in.py").read_text()
     yield Deb(
         "nvidia-container-toolkit-base", exact, "NVIDIA container toolkit, base", architecture,
         "nvidia-container-toolkit", ("python3 (>= 3.9)",),
         files={
             "/usr/bin/nvidia-ctk": ctk,
-            "/usr/bin/nvidia-container-runtime": RUNTIME,
+            "/usr/bin/nvidia-container-runtime": runtime,
             "/lib/systemd/system/nvidia-cdi-refresh.service": REFRESH_SERVICE,
             "/lib/systemd/system/nvidia-cdi-refresh.path": REFRESH_PATH,
         },

@@ -32,14 +32,16 @@ class Deb:
     files: Mapping[str, str | bytes] = field(default_factory=dict)
     conffiles: tuple[str, ...] = ()
     scripts: Mapping[str, str] = field(default_factory=dict)  # postinst, prerm …
+    content: Path | None = None  # a tree of files to put in, beside `files`
+    words: str = "A stand-in of the lab: it has the name of the real package and none of its contents."
 
     @property
     def file_name(self) -> str:
-        return f"{self.name}_{self.version}_{self.architecture}.deb"
+        version = self.version.rpartition(":")[2]  # as everywhere, without the epoch
+        return f"{self.name}_{version}_{self.architecture}.deb"
 
     def control(self) -> str:
         """The control file; every description says that this is a stand-in."""
-        words = "A stand-in of the lab: it has the name of the real package and none of its contents."
         fields = {
             "Package": self.name,
             "Source": self.source or self.name,
@@ -50,7 +52,7 @@ class Deb:
             "Priority": "optional",
             "Depends": ", ".join(self.depends),
             **self.relations,
-            "Description": f"{self.summary} (stand-in)\n {words}",
+            "Description": f"{self.summary} (stand-in)\n {self.words}",
         }
         return "".join(f"{name}: {value}\n" for name, value in fields.items() if value)
 
@@ -75,6 +77,9 @@ def build(deb: Deb, folder: Path) -> Path:
     """Build one package into `folder`."""
     tree = folder / f".{deb.name}.tree"
     shutil.rmtree(tree, ignore_errors=True)
+    if deb.content:
+        # Links: a tree of hundreds of megabytes is packed, not changed.
+        shutil.copytree(deb.content, tree, symlinks=True, copy_function=os.link)
     for path, content in deb.files.items():
         _write(tree / path.lstrip("/"), content, executable="bin" in Path(path).parts)
     _write(tree / "DEBIAN" / "control", deb.control())

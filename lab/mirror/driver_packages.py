@@ -63,7 +63,12 @@ def driver_packages(version: str, architecture: str) -> Iterator[Deb]:
         yield deb(library, "NVIDIA driver library")
     yield deb("libnvidia-compute", "NVIDIA compute libraries", *LIBRARIES)
     yield deb("nvidia-modprobe", "loads the NVIDIA kernel module")
-    smi_files = {"/usr/bin/nvidia-smi": _stand_in("nvidia_smi_stand_in.py"), VERSION_FILE: f"{version}\n"}
+    smi_files = {
+        "/usr/bin/nvidia-smi": _stand_in("nvidia_smi_stand_in.py"),
+        VERSION_FILE: f"{version}\n",
+        # The version in its name makes a specification of another driver stale, as with the real libraries.
+        f"/usr/share/nvidia/stand-in/bin/nvidia-smi-{version}": _stand_in("nvidia_smi_in_a_container_stand_in"),
+    }
     yield deb("nvidia-smi", "NVIDIA System Management Interface", "libnvidia-ml1", "python3 (>= 3.9)", files=smi_files)
     yield deb(
         "nvidia-persistenced", "NVIDIA persistence daemon", "libnvidia-cfg1", "python3 (>= 3.9)",

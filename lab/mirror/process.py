@@ -43,6 +43,7 @@ class Mirrors:
     apt_base: str
     cuda_repositories: str
     container_toolkit_repository: str
+    docker_repositories: str
     apt_key_fingerprint: str
     pid: int
 
@@ -60,6 +61,7 @@ def urls(address: str, ports: Ports, *, apt_key_fingerprint: str, pid: int) -> M
         apt_base=f"{files}/apt",
         cuda_repositories=f"{files}/apt/cuda/repos",
         container_toolkit_repository=f"{files}/apt/libnvidia-container",
+        docker_repositories=f"{files}/docker/linux",
         apt_key_fingerprint=apt_key_fingerprint,
         pid=pid,
     )

@@ -30,6 +30,7 @@ class Content:
     releases: Path | None = None
     apt: Path | None = None
     ollama_models: Path | None = None
+    docker: Path | None = None  # not there before somebody asks for it, see docker_site
 
     def to_json(self) -> str:
         """As text that `from_json` reads; equal contents give equal text."""
@@ -46,7 +47,7 @@ class Content:
 
 @dataclass(frozen=True)
 class Files:
-    """`/simple/` and `/wheels/`, `/ollama/releases/download/`, `/apt/`."""
+    """`/simple/` and `/wheels/`, `/ollama/releases/download/`, `/apt/`, `/docker/`."""
 
     content: Content
     name: str = "files"
@@ -55,10 +56,14 @@ class Files:
         """Hand the path to the part it belongs to; `/` tells what there is, for a person with curl."""
         path = request.path
         if path == "/":
-            return text(200, "mirror of the lab: /simple/ /ollama/releases/download/ /apt/")
+            return text(200, "mirror of the lab: /simple/ /ollama/releases/download/ /apt/ /docker/")
         if path.startswith(("/simple", "/wheels/")):
             return PythonIndex(self.content.wheels).answer(request)
-        folders = {"/ollama/releases/download/": self.content.releases, "/apt/": self.content.apt}
+        folders = {
+            "/ollama/releases/download/": self.content.releases,
+            "/apt/": self.content.apt,
+            "/docker/": self.content.docker,
+        }
         for prefix, folder in folders.items():
             if path.startswith(prefix) and folder is not None:
                 found = inside(folder, path.removeprefix(prefix))

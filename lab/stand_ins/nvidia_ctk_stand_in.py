@@ -1,7 +1,8 @@
 #!/usr/bin/python3 -I
 """nvidia-ctk, a stand-in of the lab: it edits Docker's daemon.json and writes a CDI specification.
 
-As the real tool does, it changes its own entry of daemon.json and keeps every other key.
+As the real tool does, it changes its own entry of daemon.json and keeps every other key. The specification (JSON, which is YAML
+too) mounts a small nvidia-smi, and for each card a file with its line of `nvidia-smi -L`: a container lists what was mounted.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ from pathlib import Path
 
 VERSION = "0.0.0-unpackaged"
 GPUS = Path("/etc/llm-lab/gpus.csv")
+VERSION_FILE = Path("/usr/share/nvidia/stand-in-version")  # of the driver's package
+SMI = "/usr/share/nvidia/stand-in/bin/nvidia-smi-{version}"
+CARDS = Path("/run/llm-lab/cards")
 SPECIFICATIONS = (Path("/etc/cdi/nvidia.yaml"), Path("/var/run/cdi/nvidia.yaml"))
 
 
@@ -57,24 +61,37 @@ def configure(options: argparse.Namespace) -> int:
     return 0
 
 
-def device_names() -> list[str]:
-    """CDI names of the GPUs of this lab host: by index, by UUID, and `all`."""
+def mount(host: str, container: str) -> dict[str, object]:
+    return {"hostPath": host, "containerPath": container, "options": ["ro", "nosuid", "nodev", "rbind", "rprivate"]}
+
+
+def specification() -> dict[str, object]:
+    """The GPUs of this lab host: by index, by UUID, and `all`. Writes the line of each, which the devices mount."""
     with GPUS.open(newline="") as stream:
-        gpus = list(csv.DictReader(stream, skipinitialspace=True))
-    return [*map(str, range(len(gpus))), *(gpu["uuid"] for gpu in gpus if gpu.get("uuid")), "all"]
+        gpus = [row for row in csv.DictReader(stream, skipinitialspace=True) if row.get("uuid")]
+    CARDS.mkdir(parents=True, exist_ok=True)
+    of_card = []
+    for number, gpu in enumerate(gpus):
+        line = CARDS / gpu["uuid"]
+        line.write_text(f"GPU {number}: {gpu.get('name', 'NVIDIA GPU')} (UUID: {gpu['uuid']})\n")
+        of_card.append(mount(str(line), str(CARDS / f"{number:02d}")))
+    names = [(str(number), [one]) for number, one in enumerate(of_card)]
+    names += [(gpu["uuid"], [one]) for gpu, one in zip(gpus, of_card, strict=True)]
+    program = mount(SMI.format(version=VERSION_FILE.read_text().strip()), "/usr/bin/nvidia-smi")
+    return {
+        "cdiVersion": "0.5.0",
+        "kind": "nvidia.com/gpu",
+        "devices": [{"name": name, "containerEdits": {"mounts": those}} for name, those in [*names, ("all", of_card)]],
+        "containerEdits": {"env": ["NVIDIA_VISIBLE_DEVICES=void"], "mounts": [program]},
+    }
 
 
 def generate(options: argparse.Namespace) -> int:
     """`cdi generate`: one device per GPU, without device nodes, as there are none."""
-    if not GPUS.is_file():
+    if not GPUS.is_file() or not VERSION_FILE.is_file():
         print("failed to generate CDI spec: failed to initialize NVML: ERROR_LIBRARY_NOT_FOUND", file=sys.stderr)
         return 1
-    lines = ["---", "cdiVersion: 0.5.0", "kind: nvidia.com/gpu", "devices:"]
-    for name in device_names():
-        lines += [f'  - name: "{name}"', "    containerEdits:", "      env:"]
-        lines.append(f'        - "LLM_LAB_STAND_IN_GPU={name}"')
-    lines += ["containerEdits:", "  env:", "    - NVIDIA_VISIBLE_DEVICES=void"]
-    text = "\n".join(lines) + "\n"
+    text = json.dumps(specification(), indent=1) + "\n"
     if options.output:
         replace(Path(options.output), text)
         log(f"Generated CDI spec with version 0.5.0 in {options.output}")
@@ -86,8 +103,8 @@ def generate(options: argparse.Namespace) -> int:
 def list_devices(options: argparse.Namespace) -> int:
     """`cdi list`: what the specifications on disk name."""
     found = [path for path in SPECIFICATIONS if path.is_file()]
-    names = [f"nvidia.com/gpu={line.split(chr(34))[1]}" for path in found[:1] for line in path.read_text().splitlines()
-             if line.strip().startswith("- name:")]  # fmt: skip
+    devices = [device for path in found[:1] for device in json.loads(path.read_text())["devices"]]
+    names = [f"nvidia.com/gpu={device['name']}" for device in devices]
     log(f"Found {len(names)} CDI devices")
     print("\n".join(names))
     return 0

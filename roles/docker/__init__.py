@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from pyinfra import host
@@ -10,8 +11,9 @@ from pyinfra.facts.server import OsRelease
 from pyinfra.operations import apt
 
 from roles.apt_repositories import apt_repository
-from roles.docker.operations import DAEMON_JSON, daemon_configured
+from roles.docker.operations import DAEMON_JSON, daemon_configured, docker_installed
 from roles.docker.settings import DockerSettings
+from roles.docker_packages import Source, wanted_packages
 from roles.held_packages import packages_held
 from roles.host_files import install_program
 from roles.pins import pins
@@ -20,7 +22,6 @@ from roles.restarts import started_after
 if TYPE_CHECKING:
     from roles.site import Site
 
-DOCKER_PACKAGES = ["docker-ce", "docker-ce-cli", "containerd.io", "docker-buildx-plugin", "docker-compose-plugin"]
 TOOLKIT_PACKAGES = (
     "nvidia-container-toolkit",
     "nvidia-container-toolkit-base",
@@ -31,9 +32,10 @@ TOOLKIT_PACKAGES = (
 
 @deploy("Docker")
 def docker(site: Site) -> None:
-    if site.docker.source == "none":
+    source = site.docker.source
+    if source == "none":
         return
-    install(site)
+    install(site, source)
     if site.gpu == "nvidia":
         install_toolkit(site)
     install_program("Install configure-daemon", "roles/docker/host/configure-daemon")
@@ -50,12 +52,26 @@ def docker(site: Site) -> None:
     )
 
 
-def install(site: Site) -> None:
-    if site.docker.source == "distribution":
-        apt.packages(name="Install the distribution's Docker", packages=["docker.io"], no_recommends=True)
-        return
+def install(site: Site, source: Source) -> None:
     system = host.get_fact(OsRelease)
+    if source == "docker":
+        add_repository(site, system)
+    install_program("Install install-docker", "roles/docker/host/install-docker")
+    packages = wanted_packages(source, system["id"], system["version_id"])
+    docker_installed(
+        name="Install Docker, the whole transaction judged first",
+        packages=packages,
+        source=source,
+        version=site.docker.version,
+        replace_conflicting=site.docker.replace_conflicting,
+    )
+    if site.docker.version:
+        packages_held(name="Hold Docker", packages=packages)
+
+
+def add_repository(site: Site, system: Mapping[str, str]) -> None:
     base = f"{site.mirrors.docker.rstrip('/')}/{system['id']}"
+    fingerprint, key_sha256 = repository_key(site.docker)
     apt.packages(name="Install gpg", packages=["gpg"])
     apt_repository(
         name="Add Docker's repository",
@@ -64,10 +80,17 @@ def install(site: Site) -> None:
         suite=system["version_codename"],
         components="stable",
         key_url=f"{base}/gpg",
-        fingerprint=pins().docker.fingerprint,
-        key_sha256=pins().docker.key_sha256,
+        fingerprint=fingerprint,
+        key_sha256=key_sha256,
     )
-    apt.packages(name="Install Docker", packages=DOCKER_PACKAGES, no_recommends=True)
+
+
+def repository_key(settings: DockerSettings) -> tuple[str, str]:
+    """Fingerprint and sha256 of the key of Docker's repository; the pinned sha256 is that of the pinned key alone."""
+    pin = pins().docker
+    fingerprint = settings.key_fingerprint or pin.fingerprint
+    sha256 = pin.key_sha256 if fingerprint == pin.fingerprint else ""
+    return fingerprint, sha256 if settings.key_sha256 is None else settings.key_sha256
 
 
 def install_toolkit(site: Site) -> None:
@@ -95,10 +118,14 @@ def install_toolkit(site: Site) -> None:
 
 
 def daemon_settings(settings: DockerSettings, with_cards: bool) -> dict[str, object]:
-    """The keys of daemon.json that are ours: bounded logs, containers that outlive a restart of the daemon, the card's runtime."""
-    runtimes = {"runtimes": {"nvidia": {"path": "nvidia-container-runtime", "args": []}}} if with_cards else {}
+    """The keys of daemon.json that are ours: bounded logs, containers that outlive a restart of the daemon, the card's runtime.
+
+    Docker 25 to 28.2 does CDI only where it is told to; older ones pass over the key, newer ones do it anyway.
+    """
+    runtime = {"nvidia": {"path": "nvidia-container-runtime", "args": []}}
+    cards = {"runtimes": runtime, "features": {"cdi": True}} if with_cards else {}
     return {
-        **runtimes,
+        **cards,
         "live-restore": True,
         "log-driver": "json-file",
         "log-opts": {"max-size": settings.log_max_size, "max-file": str(settings.log_max_files)},

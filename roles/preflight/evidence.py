@@ -112,6 +112,7 @@ class Evidence:
     reboot_required: bool
     daemon_json: str
     snap_docker: bool
+    live_restore: bool
     containers: tuple[str, ...]
 
     @property
@@ -148,6 +149,7 @@ def parse_evidence(raw: Mapping[str, Any]) -> Evidence:
         reboot_required=bool(texts["reboot_required"]),
         daemon_json=texts["daemon_json"],
         snap_docker=bool(texts["snap_docker"]),
+        live_restore=texts["live_restore"].strip() == "true",
         containers=tuple(texts["containers"].splitlines()),
     )
 

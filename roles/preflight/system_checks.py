@@ -6,19 +6,22 @@ import json
 import re
 from collections.abc import Iterator
 
+from roles.docker_packages import CONFLICTING, DAEMONS
 from roles.preflight.card_checks import branch
 from roles.preflight.evidence import Evidence, Package
 from roles.preflight.findings import Finding, error, note, warning
 from roles.site import Site
 
-# Packages that Docker's own ones cannot be installed beside. Source: Docker Engine installation guide, August 2026.
-CONFLICTING_WITH_DOCKER = (
-    "docker.io", "docker-doc", "docker-compose", "docker-compose-v2", "podman-docker", "containerd", "runc",
-)  # fmt: skip
 PLATFORMS = {
     "WSL": "its driver belongs to Windows; install vLLM there by hand, or use a host that boots Linux itself",
     "Jetson": "its driver is part of L4T; the generic one would break it. Use another host",
     "vGPU guest": "its driver must be the one that the hypervisor's vendor gives; use a host with the whole card",
+}
+
+# By the wanted source: what is wrong with the one that is there, and its name.
+THEIR_DOCKER = {
+    "docker": ("of the distribution cannot stay beside Docker's own packages", "distribution"),
+    "distribution": ("of Docker cannot stay beside the distribution's packages", "docker"),
 }
 
 
@@ -133,27 +136,58 @@ def _holds(site: Site, seen: Evidence) -> Iterator[Finding]:
 def _docker(site: Site, seen: Evidence) -> Iterator[Finding]:
     if site.docker.source == "none":
         return
-    if seen.daemon_json:
-        try:
-            content = json.loads(seen.daemon_json)
-        except ValueError as problem:
-            content, cause = None, str(problem)
-        else:
-            cause = "it is not a JSON object"
-        if not isinstance(content, dict):
-            yield error("docker", f"/etc/docker/daemon.json cannot be read: {cause}", "correct it on the host")
+    try:
+        daemon_settings(seen.daemon_json)
+    except ValueError as problem:
+        yield error("docker", f"/etc/docker/daemon.json cannot be read: {problem}", "correct it on the host")
+        return
     if seen.snap_docker:
         yield error("docker", "Docker is installed as a snap, which sees no card", "snap remove docker on the host")
-    present = [name for name in CONFLICTING_WITH_DOCKER if seen.installed(name)]
-    if site.docker.source == "docker" and present:
+    yield from _other_docker(site, seen)
+    if seen.containers:
+        yield note("docker", f"{_running(seen)}; what runs is compared before and after")
+
+
+def daemon_settings(text: str) -> dict[str, object]:
+    """The content of a daemon.json; none where it is empty. Raises ValueError for one that is not one JSON object."""
+    content = json.loads(text) if text.strip() else {}
+    if not isinstance(content, dict):
+        raise ValueError("it is not a JSON object")
+    return content
+
+
+def _other_docker(site: Site, seen: Evidence) -> Iterator[Finding]:
+    """Docker's packages of another source than the wanted one."""
+    settings = site.docker
+    if settings.source == "none":
+        return
+    present = [name for name in CONFLICTING[settings.source] if seen.installed(name)]
+    if not present:
+        return
+    names = ", ".join(present)
+    theirs, other = THEIR_DOCKER[settings.source]
+    ends = any(name in DAEMONS for name in present) and bool(seen.containers) and not _survives(seen)
+    if settings.replace_conflicting and ends:
+        yield error(
+            "docker.replace_conflicting",
+            f"{names} would be replaced while {_running(seen)} without live-restore, which would end with it",
+            'add "live-restore": true to /etc/docker/daemon.json, systemctl reload docker; or docker stop them',
+        )
+    elif settings.replace_conflicting:
+        fact = f"{names} will be replaced; images stay, containers run on"
+        yield warning("docker.replace_conflicting", fact, f'keep it with docker = {{"source": "{other}"}}')
+    else:
         running = f"; {_running(seen)}" if seen.containers else ""
         yield error(
             "docker.source",
-            f"{', '.join(present)} of the distribution cannot stay beside Docker's own packages{running}",
-            'keep it with docker = {"source": "distribution"}, or remove it on the host first',
+            f"{names} {theirs}{running}",
+            f'keep it with docker = {{"source": "{other}"}}, or replace it with docker = {{"replace_conflicting": true}}',
         )
-    if seen.containers:
-        yield note("docker", f"{_running(seen)}; what runs is compared before and after")
+
+
+def _survives(seen: Evidence) -> bool:
+    """Whether live-restore is on now, and will be for the Docker that comes after: that one reads the file alone."""
+    return seen.live_restore and daemon_settings(seen.daemon_json).get("live-restore") is True
 
 
 def _running(seen: Evidence) -> str:

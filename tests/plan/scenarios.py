@@ -125,6 +125,24 @@ SCENARIOS: dict[str, dict[str, Any]] = {
     "docker-of-the-distribution": fake_host(
         machine=ONE_H100.saying(packages=packages("docker.io 26.1.5 ii", "containerd 1.7.24 ii"), containers="a x web")
     ),
+    "docker-replaced-on-request": fake_host(
+        machine=ONE_H100.saying(
+            packages=packages("docker.io 26.1.5 ii"),
+            containers="a x web",
+            live_restore="true",
+            daemon_json='{"live-restore": true}',
+        ),
+        docker={"replace_conflicting": True},
+    ),
+    "docker-replaced-without-live-restore": fake_host(
+        machine=ONE_H100.saying(packages=packages("docker.io 26.1.5 ii"), containers="a x web", live_restore="false"),
+        docker={"replace_conflicting": True},
+    ),
+    "dockers-own-where-the-distributions-is-wanted": fake_host(
+        machine=ONE_H100.saying(packages=packages("docker-ce 5:28.0.1-1 ii", "containerd.io 1.7.25-1 ii")),
+        docker={"source": "distribution"},
+    ),
+    "docker-of-one-version": fake_host(docker={"version": "28.0.1"}),
     "docker-as-a-snap": fake_host(machine=ONE_H100.saying(snap_docker="/snap/bin/docker")),
     "broken-daemon-json": fake_host(machine=ONE_H100.saying(daemon_json='{"log-driver": ')),
 }

@@ -17,7 +17,16 @@ from tests.plan.scenarios import SCENARIOS
 
 APPROVED = Path(__file__).parent / "approved"
 # Not the phase: its name differs between hosts, and pyinfra shows one of them for all (a set, in no order); a note tells it.
-RELEVANT = ("Base", "NVIDIA", "GPU sharing", "Docker", "vLLM | Install", "Ollama | Install", "Adapter | Install")
+RELEVANT = (
+    "Base",
+    "NVIDIA",
+    "GPU sharing",
+    "Docker",
+    "Container cards",
+    "vLLM | Install",
+    "Ollama | Install",
+    "Adapter | Install",
+)
 
 
 def seen(run: Run, name: str) -> dict[str, Any]:

@@ -8,9 +8,11 @@ from types import ModuleType
 
 import pytest
 
-from roles.docker import daemon_settings
-from roles.docker.operations import is_merged
+from roles.docker import daemon_settings, repository_key
+from roles.docker.operations import is_installed, is_merged
 from roles.docker.settings import DockerSettings
+from roles.docker_packages import OWN, wanted_packages
+from roles.pins import pins
 from tests.unit.host_programs import load
 
 OURS = daemon_settings(DockerSettings(), with_cards=False)
@@ -46,3 +48,33 @@ def test_a_file_that_is_no_json_object_is_never_overwritten(program: ModuleType,
 def test_a_host_with_cards_registers_their_runtime_beside_others(program: ModuleType) -> None:
     result = program.merge({"runtimes": {"other": {"path": "x"}}}, daemon_settings(DockerSettings(), with_cards=True))
     assert set(result["runtimes"]) == {"nvidia", "other"}
+    assert result["features"] == {"cdi": True}
+
+
+def test_the_pinned_checksum_belongs_to_the_pinned_key_alone() -> None:
+    pin = pins().docker
+    assert repository_key(DockerSettings()) == (pin.fingerprint, pin.key_sha256)
+    assert repository_key(DockerSettings(key_fingerprint="A" * 40)) == ("A" * 40, "")
+    assert repository_key(DockerSettings(key_sha256="b" * 64)) == (pin.fingerprint, "b" * 64)
+
+
+@pytest.mark.parametrize(
+    ("version", "there", "expected"),
+    [
+        (None, dict.fromkeys(OWN, "5:26.1.5-1~debian.12~bookworm"), True),
+        ("26.1.5", dict.fromkeys(OWN, "5:26.1.5-1~debian.12~bookworm"), True),
+        ("26.1.4", dict.fromkeys(OWN, "5:26.1.5-1~debian.12~bookworm"), False),
+        (None, dict.fromkeys(OWN[:-1], "5:26.1.5-1~debian.12~bookworm"), False),
+        (None, {**dict.fromkeys(OWN, "5:26.1.5-1~debian.12~bookworm"), "podman-docker": "4.3"}, False),
+    ],
+)
+def test_docker_is_there_when_nothing_lacks_or_conflicts(
+    version: str | None, there: dict[str, str], expected: bool
+) -> None:
+    assert is_installed(OWN, "docker", version, there) is expected
+
+
+def test_debian_13_has_the_client_in_a_package_of_its_own() -> None:
+    assert wanted_packages("distribution", "debian", "13") == ("docker.io", "docker-cli")
+    assert wanted_packages("distribution", "debian", "12") == ("docker.io",)
+    assert wanted_packages("distribution", "ubuntu", "24.04") == ("docker.io",)

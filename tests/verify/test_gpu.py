@@ -5,11 +5,13 @@ Queries of nvidia-smi and its output format are from NVIDIA's documentation; /pr
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
 
 from roles.driver_version import driver_version
+from roles.layout import LIBEXEC
 from roles.pins import pins
 from roles.site import Site
 from tests.verify.conftest import Expect, Run
@@ -55,6 +57,17 @@ def test_every_card_of_the_settings_is_there(target: Target, site: Site, run: Ru
     )
     known = {*cards, *slices, *(str(number) for number in range(len(cards)))}
     assert named <= known, f"{target.name}: expected {sorted(named)}, seen {cards + slices}"
+
+
+def test_a_container_lists_the_cards(target: Target, site: Site, run: Run, expect: Expect) -> None:
+    """By the record of the last proof, which a deploy makes anew when something that it rests on is another."""
+    if site.docker.source == "none":
+        pytest.skip("this host has no Docker")
+    record = json.loads(run("cat /var/lib/llm/container-cards.json")[1] or "{}")
+    cards = sorted(re.findall(r"UUID: ((?:GPU|MIG)-[^)\s]+)", run("nvidia-smi -L")[1]))
+    expect("container-cards.json", {"cards": cards}, {"cards": record.get("inputs", {}).get("cards")})
+    code, said, _ = run(f"{LIBEXEC}/container-cards prove --check")
+    assert code == 0, f"{target.name}: expected the proof to hold still, seen {said.strip()}; deploy again"
 
 
 def test_persistence_mode_is_on(run: Run, expect: Expect) -> None:

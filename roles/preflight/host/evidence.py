@@ -123,6 +123,7 @@ def main():
         or ("yes" if os.path.exists("/run/reboot-required") else ""),
         "daemon_json": read("/etc/docker/daemon.json"),
         "snap_docker": "/snap/bin/docker" if os.path.exists("/snap/bin/docker") else "",
+        "live_restore": run("docker", "info", "--format", "{{.LiveRestoreEnabled}}")["out"],
         "containers": run("docker", "ps", "--no-trunc", "--format", "{{.ID}} {{.Image}} {{.Names}}")["out"],
     }
     apps = smi("compute-apps", APPS)

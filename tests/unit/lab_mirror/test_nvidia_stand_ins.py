@@ -107,6 +107,9 @@ def test_the_version_says_that_it_is_a_stand_in(smi: ModuleType, capsys: pytest.
 def ctk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     module = load("nvidia_ctk_stand_in")
     monkeypatch.setattr(module, "GPUS", tmp_path / "gpus.csv")
+    monkeypatch.setattr(module, "CARDS", tmp_path / "cards")
+    monkeypatch.setattr(module, "VERSION_FILE", tmp_path / "version")
+    (tmp_path / "version").write_text("580.178.04\n")
     monkeypatch.setattr(module, "SPECIFICATIONS", (tmp_path / "nvidia.yaml",))
     return module
 
@@ -141,6 +144,25 @@ def test_a_cdi_specification_names_each_gpu(
     assert ctk.main(["cdi", "list"]) == 0
     names = capsys.readouterr().out.split()
     assert names == [f"nvidia.com/gpu={name}" for name in ("0", "1", "GPU-aaa", "GPU-bbb", "all")]
+
+
+def test_a_device_of_the_specification_mounts_the_line_of_its_card_and_the_runtime_mounts_the_same(
+    ctk: ModuleType, tmp_path: Path
+) -> None:
+    (tmp_path / "gpus.csv").write_text(GPUS)
+    runtime = load("nvidia_container_runtime_stand_in")
+    mounts = runtime.mounts(ctk.specification(), ["GPU-bbb"])
+    assert [one["destination"] for one in mounts] == ["/usr/bin/nvidia-smi", str(tmp_path / "cards" / "01")]
+    assert Path(mounts[1]["source"]).read_text() == "GPU 1: Tesla P100-PCIE-16GB (UUID: GPU-bbb)\n"
+    assert len(runtime.mounts(ctk.specification(), ["all"])) == 3
+
+
+@pytest.mark.parametrize(
+    ("environment", "wanted"),
+    [(["NVIDIA_VISIBLE_DEVICES=all"], ["all"]), (["NVIDIA_VISIBLE_DEVICES=void"], []), (["PATH=/bin"], [])],
+)
+def test_the_runtime_adds_what_the_container_asks_for(environment: list[str], wanted: list[str]) -> None:
+    assert load("nvidia_container_runtime_stand_in").wanted(environment) == wanted
 
 
 def test_without_a_driver_no_specification_is_written(ctk: ModuleType, tmp_path: Path) -> None:
