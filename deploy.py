@@ -22,7 +22,7 @@ from roles.vllm import vllm
 
 site = preflight()  # refuses before the first change
 if site is not None:
-    base(settings=site.base)
+    base(settings=site.base, distribution=site.mirrors.distribution)
     nvidia(site=site)
     gpu_sharing(site=site)
     docker(site=site)

@@ -32,6 +32,16 @@ def cuda_key(os: str, os_version: str) -> str:
     return "8793F200.pub" if (os, os_version) == ("debian", "13") else "3bf863cc.pub"
 
 
+def toolkit_repository(site: Site) -> str:
+    """NVIDIA's flat repository of the container toolkit; its key is `gpgkey` at mirrors.container_toolkit."""
+    return f"{site.mirrors.container_toolkit.rstrip('/')}/stable/deb/amd64"
+
+
+def toolkit_fingerprint(site: Site) -> str:
+    """Of the key that must sign that repository."""
+    return site.nvidia.toolkit_key_fingerprint or pins().nvidia.toolkit_fingerprint
+
+
 class Repository(FactBase[str]):
     """Which source of ours is in place: the hash in the head of its file, or "" where file or keyring is missing."""
 

@@ -110,6 +110,11 @@ def adapter_sources() -> list[tuple[str, bytes]]:
     return [(str(file.relative_to(root)), file.read_bytes()) for file in files]
 
 
+def adapter_lock() -> str:
+    """What the adapter's environment holds besides the adapter."""
+    return dict(adapter_sources())["requirements.lock"].decode()
+
+
 def adapter_release() -> Release:
     return Release(f"{OPT}/adapter", digest(*(part for source in adapter_sources() for part in source)))
 

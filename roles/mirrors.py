@@ -12,6 +12,11 @@ URL = r"^https?://[^\s]+[^\s/]/?$"
 class MirrorSettings(Settings):
     """Key `mirrors` of the inventory. Every URL is what the original site serves, with another host in front."""
 
+    distribution: str | None = Field(
+        None,
+        pattern=URL,
+        description="the distribution's archives `debian` and `debian-security`, or `ubuntu`; default: the host's own sources",
+    )
     python_index: str | None = Field(
         None, pattern=URL, description="package index (PEP 503); default: the one built into uv and pip"
     )

@@ -20,6 +20,7 @@ from roles.layout import (
     OPT,
     PHASE_TARGETS,
     UNITS,
+    adapter_lock,
     adapter_release,
     adapter_sources,
     ollama_version,
@@ -49,11 +50,10 @@ def adapter(site: Site) -> None:
 def install(site: Site) -> None:
     release = adapter_release()
     name, content = wheel(adapter_sources())
-    lock = dict(adapter_sources())["requirements.lock"].decode()
     folder = f"{CACHE}/wheels/adapter-{release.name}"
     directory("Have the adapter's wheel directory", folder)
     put_bytes("Write the adapter's wheel", f"{folder}/{name}", content)
-    write("Write the adapter's lock", f"{OPT}/locks/adapter.lock", lock)
+    write("Write the adapter's lock", f"{OPT}/locks/adapter.lock", adapter_lock())
     index = index_option(site.mirrors.python_index)
     pip = f'{uv()} pip install --quiet --python "$RELEASE" --no-deps'
     release_installed(

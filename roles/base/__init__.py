@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pyinfra import host
 from pyinfra.api import deploy
+from pyinfra.facts.server import OsRelease
 from pyinfra.operations import apt
 
+from roles.base.operations import distribution_sources
 from roles.base.settings import BaseSettings
+from roles.distribution import sources_text
 from roles.host_files import directory, install_program, write
 from roles.layout import CACHE, CREDENTIALS, ETC, LIBEXEC, OPT, STATE
 from roles.restarts import started_after
@@ -16,9 +20,22 @@ JOURNALD = "/etc/systemd/journald.conf.d/50-llm.conf"
 
 
 @deploy("Base")
-def base(settings: BaseSettings) -> None:
+def base(settings: BaseSettings, distribution: str | None) -> None:
+    """:param distribution: mirror of the distribution's packages; None leaves apt's sources to the host."""
+    use_mirror(distribution)
     install(settings)
     configure(settings)
+
+
+def use_mirror(distribution: str | None) -> None:
+    system = host.get_fact(OsRelease)
+    os, codename = system["id"], system["version_codename"]
+    install_program("Install use-distribution-mirror", "roles/base/host/use-distribution-mirror")
+    distribution_sources(
+        name="Have the distribution's packages come from where the settings say",
+        text=sources_text(distribution, os, codename) if distribution else "",
+        codename=codename,
+    )
 
 
 def install(settings: BaseSettings) -> None:

@@ -10,7 +10,7 @@ from pyinfra.api import deploy
 from pyinfra.facts.server import OsRelease
 from pyinfra.operations import apt
 
-from roles.apt_repositories import apt_repository
+from roles.apt_repositories import apt_repository, toolkit_fingerprint, toolkit_repository
 from roles.docker.operations import DAEMON_JSON, daemon_configured, docker_installed
 from roles.docker.settings import DockerSettings
 from roles.docker_packages import Source, wanted_packages
@@ -95,26 +95,28 @@ def repository_key(settings: DockerSettings) -> tuple[str, str]:
 
 def install_toolkit(site: Site) -> None:
     """What lets a container see the card; four packages that must have one version."""
-    pin = pins().nvidia
-    base = site.mirrors.container_toolkit.rstrip("/")
     apt.packages(name="Install gpg", packages=["gpg"])
     apt_repository(
         name="Add NVIDIA's container toolkit repository",
         repository="nvidia-container-toolkit",
-        uri=f"{base}/stable/deb/amd64",
+        uri=toolkit_repository(site),
         suite="/",
         components="",
-        key_url=f"{base}/gpgkey",
-        fingerprint=site.nvidia.toolkit_key_fingerprint or pin.toolkit_fingerprint,
+        key_url=f"{site.mirrors.container_toolkit.rstrip('/')}/gpgkey",
+        fingerprint=toolkit_fingerprint(site),
     )
-    packages = [f"{name}={pin.toolkit}" for name in TOOLKIT_PACKAGES]
     apt.packages(
         name="Install the container toolkit",
-        packages=packages,
+        packages=toolkit_packages(),
         no_recommends=True,
         extra_install_args="--allow-change-held-packages",
     )
     packages_held(name="Hold the container toolkit", packages=TOOLKIT_PACKAGES)
+
+
+def toolkit_packages() -> list[str]:
+    """As apt is asked for them: `name=version`."""
+    return [f"{name}={pins().nvidia.toolkit}" for name in TOOLKIT_PACKAGES]
 
 
 def daemon_settings(settings: DockerSettings, with_cards: bool) -> dict[str, object]:

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from roles.apt_repositories import cuda_repository
+from roles.distribution import KEYRINGS, archives
 from roles.layout import ollama_version, vllm_build
 from roles.model_names import canonical
 from roles.pins import pins
@@ -29,6 +30,10 @@ def questions(
     """The URLs whose answers decide whether the deploy could finish; none at all on a complete host."""
     asked: list[Question] = []
     mirrors = site.mirrors
+    if mirrors.distribution and os in KEYRINGS:
+        for archive in archives(os, codename):
+            release = f"{mirrors.distribution.rstrip('/')}/{archive.folder}/dists/{archive.suites[0]}/InRelease"
+            asked.append(Question(f"distribution:{archive.folder}", release, method="HEAD"))
     if missing.python_packages and mirrors.python_index:
         asked.append(Question("index", f"{mirrors.python_index.rstrip('/')}/uv/"))
     if missing.vllm and site.gpu == "none":
@@ -84,6 +89,12 @@ def mirror_findings(site: Site, missing: Needs, answers: Answers, has_token: boo
         *_torch(site, missing, answers),
         *_ollama_archive(site, answers),
         *_registry(answers),
+        *(
+            finding
+            for name in answers
+            if name.startswith("distribution:")
+            for finding in _unavailable(answers, name, "mirrors.distribution", f"the {name.partition(':')[2]} archive")
+        ),
         *_unavailable(answers, "docker", "mirrors.docker", "Docker's repository"),
         *_unavailable(answers, "toolkit", "mirrors.container_toolkit", "NVIDIA's container toolkit"),
         *_unavailable(answers, "cuda", "mirrors.cuda_repositories", "NVIDIA's driver repository"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from pyinfra.api import deploy
 from pyinfra.operations import apt
@@ -60,12 +60,9 @@ def vllm(site: Site) -> None:
 def install(site: Site) -> None:
     build, release, mirrors = vllm_build(site), vllm_release(site), site.mirrors
     system_user("vllm", home="/var/lib/vllm")
-    if build.kind == "cuda":
-        # Triton and FlashInfer compile kernels at the first start.
-        apt.packages(name="Install the compiler that kernels need", packages=["gcc", "g++", "python3-dev"])
-    else:
-        # The wheel's BLAS and NUMA probes load these at import.
-        apt.packages(name="Install the libraries that the CPU build loads", packages=["libnuma1", "libgomp1"])
+    apt.packages(
+        name="Install what this build of vLLM needs of the distribution", packages=distribution_packages(build.kind)
+    )
     directory("Have the locks directory", f"{OPT}/locks")
     directory("Have the wheels directory", f"{CACHE}/wheels")
     for lock in ("uv.lock", build.lock):
@@ -85,6 +82,11 @@ def install(site: Site) -> None:
         name=f"Install vLLM {build.version} ({build.kind})", release=release, commands=install_commands(site)
     )
     release_current(name="Point to this vLLM", release=release)
+
+
+def distribution_packages(kind: Literal["cuda", "cpu"]) -> list[str]:
+    """CUDA: Triton and FlashInfer compile kernels at the first start. CPU: BLAS and NUMA probes load these at import."""
+    return ["gcc", "g++", "python3-dev"] if kind == "cuda" else ["libnuma1", "libgomp1"]
 
 
 def install_commands(site: Site) -> list[str]:

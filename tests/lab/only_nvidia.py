@@ -12,6 +12,6 @@ from roles.preflight import settings_of
 
 site = settings_of(host, "")
 if site is not None:
-    base(settings=site.base)
+    base(settings=site.base, distribution=site.mirrors.distribution)
     docker(site=site)
     nvidia(site=site)

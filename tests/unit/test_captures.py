@@ -13,9 +13,10 @@ import pytest
 from roles.cards import HOPPER, NvidiaDevices
 from roles.driver_version import driver_version
 from roles.gpus import DRIVER_BYTES, MIB
+from roles.host_programs import load
 from roles.nvidia.facts import parse_versions
+from roles.pins import ROOT
 from roles.preflight.evidence import App, Evidence, Health, parse_evidence
-from tests.unit.host_programs import ROOT, load
 
 CAPTURES = ROOT / "tests" / "captures"
 STAND_IN = Path("lab/stand_ins/nvidia_smi_stand_in.py")

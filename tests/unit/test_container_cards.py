@@ -10,7 +10,7 @@ from types import ModuleType
 
 import pytest
 
-from tests.unit.host_programs import load
+from roles.host_programs import load
 
 TWO = """GPU 0: NVIDIA H100 80GB HBM3 (UUID: GPU-aaa)
 GPU 1: NVIDIA H100 80GB HBM3 (UUID: GPU-bbb)

@@ -12,8 +12,8 @@ from roles.docker import daemon_settings, repository_key
 from roles.docker.operations import is_installed, is_merged
 from roles.docker.settings import DockerSettings
 from roles.docker_packages import OWN, wanted_packages
+from roles.host_programs import load
 from roles.pins import pins
-from tests.unit.host_programs import load
 
 OURS = daemon_settings(DockerSettings(), with_cards=False)
 

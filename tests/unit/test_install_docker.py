@@ -7,7 +7,7 @@ from types import ModuleType
 
 import pytest
 
-from tests.unit.host_programs import load
+from roles.host_programs import load
 
 ENGINE = ("docker-ce", "docker-ce-cli")
 MADISON = """ docker-ce | 5:28.0.1-1~debian.12~bookworm | http://mirror bookworm/stable amd64 Packages

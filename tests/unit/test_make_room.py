@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.host_programs import load
+from roles.host_programs import load
 
 make_room: Any = load(Path("roles/gpu_sharing/host/make-room"))
 MEMORY = "GPU-aaaa, 40960, {free}\nGPU-bbbb, 23034, 100\n"

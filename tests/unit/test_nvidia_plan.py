@@ -8,12 +8,12 @@ from types import ModuleType
 import pytest
 
 from roles.cards import PciDevice, module_kind
+from roles.host_programs import load
 from roles.nvidia.facts import Versions, is_installed, parse_versions, to_be_held
 from roles.nvidia.plan import driver_plan, kernel_headers, obstacle, reason_to_reload
 from roles.nvidia.settings import NvidiaSettings
 from roles.settings import SettingsError
 from roles.site import site_from
-from tests.unit.host_programs import load
 
 H100, P100, B200 = (PciDevice(f"0000:{n}:00.0", d, 0x0302, "") for n, d in ((1, 0x2330), (2, 0x15F8), (3, 0x2901)))
 UNKNOWN, SWITCH = PciDevice("0000:04:00.0", 0x3FFF, 0x0302, ""), PciDevice("0000:05:00.0", 0x22A3, 0x0680, "")

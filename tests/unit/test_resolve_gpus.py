@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.host_programs import load
+from roles.host_programs import load
 
 PROGRAM = Path("roles/gpu_sharing/host/resolve-gpus")
 resolve_gpus: Any = load(PROGRAM)

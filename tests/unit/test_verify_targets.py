@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from roles.inventory import InventoryError
 from roles.site import Site
-from tests.verify.targets import InventoryError, Target, read_targets, ssh_config, target_from
+from tests.verify.targets import Target, read_targets, ssh_config, target_from
 
 HOSTS = """
 import sys

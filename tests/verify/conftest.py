@@ -21,6 +21,7 @@ import pytest
 from testinfra.host import Host
 
 from roles.cards import NvidiaDevices, parse_devices
+from roles.inventory import InventoryError
 from roles.layout import ADAPTER_TOKEN, OUR_UNITS, PHASE_TARGETS
 from roles.phases import with_phases_decided
 from roles.site import Site
@@ -36,7 +37,7 @@ from tests.verify.seen import (
     parse_owners,
     parse_units,
 )
-from tests.verify.targets import InventoryError, Target, read_targets
+from tests.verify.targets import Target, read_targets
 from tests.verify.web import Endpoint, is_any, url_of
 
 Run = Callable[[str], tuple[int, str, str]]

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from roles.inventory import read_hosts
 from roles.pins import ROOT
 from roles.settings import SettingsError
 from roles.site import Site, site_from
-
-
-class InventoryError(Exception):
-    """The inventory cannot be read, or --limit leaves nothing of it; the text is pyinfra's own, or names the hosts."""
 
 
 @dataclass(frozen=True)
@@ -69,34 +63,12 @@ class Target:
 def read_targets(
     inventory: str, limit: Sequence[str], data: Sequence[str], environment: Mapping[str, str]
 ) -> list[Target]:
-    """The hosts of `inventory` (file, directory, or names with commas) that `limit` leaves, in the inventory's order.
-
-    :param data: `KEY=VALUE` pairs, as for `pyinfra --data`.
-    :raises InventoryError: with the text to show.
-    """
-    # A path is the caller's; pyinfra then runs in the root, as everywhere in this project.
-    path = str(Path(inventory).resolve()) if Path(inventory).exists() else inventory
-    request = json.dumps({"inventory": path, "limit": list(limit), "data": list(data)})
-    command = [sys.executable, "-W", "ignore", "-m", "tests.verify.read_inventory", request]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
-    if done.returncode:
-        raise InventoryError(f"{inventory}: {last_lines(done.stderr) or f'exit status {done.returncode}'}")
-    answer = json.loads(done.stdout)
-    if limit and not answer["hosts"]:
-        raise InventoryError(
-            f"{inventory}: no host matches --limit {' '.join(limit)}; it has: {', '.join(answer['names'])}"
-        )
-    if not answer["hosts"] and not Path(path).exists():
-        raise InventoryError(f"{inventory}: {last_lines(done.stderr) or 'neither a file nor a host'}")
-    return [target_from(host, environment) for host in answer["hosts"]]
-
-
-def last_lines(text: str, count: int = 4) -> str:
-    return "\n".join(text.strip().splitlines()[-count:])
+    """The hosts of `inventory` that `limit` leaves, see read_hosts. Raises InventoryError."""
+    return [target_from(host, environment) for host in read_hosts(inventory, limit, data)]
 
 
 def target_from(host: Mapping[str, Any], environment: Mapping[str, str]) -> Target:
-    """One host of read_inventory's answer."""
+    """One host of read_hosts' answer."""
     return Target(
         name=host["name"],
         connector=host["connector"],

@@ -1,8 +1,8 @@
-"""The hosts of a pyinfra inventory, with their data, as JSON on stdout:  python -m tests.verify.read_inventory REQUEST
+"""The hosts of a pyinfra inventory, with their data, as JSON on stdout:  python -m roles.read_inventory REQUEST
 
-A process of its own: pyinfra's CLI patches the standard library for gevent on import, and pytest is no place for that.
+A process of its own: pyinfra's CLI patches the standard library for gevent on import, which is for no other program.
 Everything that decides comes from pyinfra and from deploy itself – its loader (taught by config.py to read a directory), its
-`--limit`, its precedence of data, preflight's layers – so verify reaches the hosts that a deploy would reach.
+`--limit`, its precedence of data, preflight's layers – so everybody who asks sees the hosts that a deploy would reach.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from roles.preflight import layers
 
 
 def described(host: Host) -> dict[str, Any]:
-    """What verify needs to know of one host; see targets.Target."""
+    """One host: how it is reached, and its data by layer."""
     data = host.data.dict()
     sudo: dict[str, Any] = {
         key: data.get(f"_{key}", getattr(project_config, key.upper(), None)) for key in ("sudo", "sudo_user")

@@ -1,4 +1,4 @@
-"""Programs that the product puts on hosts, loaded as modules so that their pure parts can be tested here."""
+"""Programs that the product puts on hosts, loaded as modules: their pure parts decide elsewhere too, and are tested."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
 from types import ModuleType
 
-ROOT = Path(__file__).resolve().parents[2]
+from roles.pins import ROOT
 
 
 def load(path: Path) -> ModuleType:
