@@ -1,0 +1,276 @@
+"""Packages: the archives' signed indexes as they are, and those packages that a host can need, as apt itself finds them.
+
+The indexes are not cut down: a host's apt checks the signatures of Debian, Ubuntu, NVIDIA and Docker, not one of ours. apt runs on
+an empty list of installed packages, so the bundle does not depend on what a host has already.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from urllib.parse import quote, unquote, urlsplit
+
+from bundle.artefacts import Artefact, digest_of
+from bundle.errors import BundleError
+from bundle.fetching import Report, Web
+from bundle.needs import ARCHITECTURE, FABRIC, Group, Key, Repository, System
+from roles.host_programs import load
+from roles.nvidia.plan import DriverPlan
+
+COMPRESSED = (".xz", ".gz", "")
+DISTRIBUTIONS = ("Debian", "Ubuntu")
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A repository whose address is known and whose indexes lie in `root`."""
+
+    repository: Repository
+    uri: str
+    keyring: str
+
+
+def system_of_this_machine() -> System:
+    """From os-release. Raises BundleError for a system that is not Debian or Ubuntu."""
+    text = Path("/etc/os-release").read_text(encoding="utf-8")
+    values = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+    system = System(*(values.get(key, "").strip('"') for key in ("ID", "VERSION_ID", "VERSION_CODENAME")))
+    if system.os not in ("debian", "ubuntu"):
+        raise BundleError(
+            "this machine", f"runs {system.os or 'an unknown system'}; packages are found by apt",
+            "make the bundle on a machine, or in a container, with the hosts' system",
+        )  # fmt: skip
+    return system
+
+
+def own_uris() -> dict[str, str]:
+    """By suite, the address that this machine's own apt has the distribution's packages from."""
+    form = "$(ORIGIN)|$(RELEASE)|$(COMPONENT)|$(REPO_URI)"
+    done = _run(["apt-get", "indextargets", "--format", form, "Created-By: Packages"])
+    found: dict[str, str] = {}
+    for line in done.stdout.splitlines():
+        origin, suite, component, uri = line.split("|")
+        if origin in DISTRIBUTIONS and component == "main" and urlsplit(uri).scheme in ("http", "https"):
+            found.setdefault(suite, uri.rstrip("/"))
+    return found
+
+
+def plan(
+    repositories: Sequence[Repository], groups: Sequence[Group], drivers: Sequence[DriverPlan], installed: Sequence[str],
+    root: Path, scratch: Path, web: Web, report: Report,
+) -> Iterator[Artefact]:  # fmt: skip
+    """Keys, indexes and packages. Keys and indexes are in `root` when this ends.
+
+    :param installed: packages that the hosts have besides, so that they can move along with what depends on them.
+    :param scratch: an empty directory for apt's state.
+    :raises BundleError: where a key is not the expected one, an index is not signed, or apt finds no way.
+    """
+    own = own_uris() if any(not one.uri for one in repositories) else {}
+    placed = []
+    for repository in repositories:
+        report(f"  {repository.folder} {repository.suite}")
+        found = repository.uri or own.get(repository.suite, "")
+        if not found:
+            raise BundleError(
+                f"suite {repository.suite}", "this machine's apt has no source for it, in its lists",
+                "add the source and run apt-get update; or name an address: --mirror distribution=URL",
+            )  # fmt: skip
+        keyring = repository.keyring
+        if repository.key is not None:
+            key = key_of(repository.key, scratch, web)
+            web.download(key, root / key.path)
+            yield key
+            keyring = str(root / key.path)
+        for index in indexes(repository, found, web):
+            if not ((root / index.path).is_file() and index.problem_of(root / index.path) is None):
+                web.download(index, root / index.path)
+            yield index
+        placed.append(Placed(repository, found, keyring))
+    apt = Apt(placed, root, scratch)
+    yield from _packages(apt, groups, drivers, installed, report)
+
+
+def _packages(
+    apt: Apt, groups: Sequence[Group], drivers: Sequence[DriverPlan], installed: Sequence[str], report: Report
+) -> Iterator[Artefact]:
+    seen: set[str] = set()
+
+    def once(found: list[Artefact]) -> Iterator[Artefact]:
+        for one in found:
+            if one.path not in seen:
+                seen.add(one.path)
+                yield one
+
+    for group in groups:
+        report(f"  packages: {group.about}")
+        yield from once(apt.closure(group.about, group.packages))
+        if group.recommends:
+            yield from once(apt.closure(group.about, group.packages, recommends=True))
+    for name in apt.known(installed):
+        yield from once(apt.closure("installed", [name]))
+    program = load(Path("roles/nvidia/host/install-driver"))
+    for driver in drivers:
+        report(f"  packages: driver {driver.branch}, {driver.kind} modules")
+        yield from once(apt.driver(driver, driver.packages, program))
+    if drivers and apt.known(FABRIC):
+        driver = drivers[0]
+        report(f"  packages: driver {driver.branch} for NVSwitch")
+        yield from once(apt.driver(driver, (*driver.packages, *apt.known(FABRIC)), program))
+
+
+def key_of(key: Key, scratch: Path, web: Web) -> Artefact:
+    """A vendor's key, compared as add-repository compares it on a host. Raises BundleError for another one."""
+    content = web.get(key.url).content
+    home = scratch / "gnupg"
+    home.mkdir(mode=0o700, exist_ok=True)
+    file = home / "key"
+    file.write_bytes(content)
+    if key.sha256 and (seen := digest_of(file)) != key.sha256:
+        raise BundleError(
+            key.url, f"has sha256 {seen}, not {key.sha256}", "is it the vendor's? The settings name what is expected"
+        )
+    done = _run(["gpg", "--homedir", str(home), "--batch", "--show-keys", "--with-colons", str(file)], check=False)
+    seen = next((line.split(":")[9] for line in done.stdout.splitlines() if line.startswith("fpr:")), "none")
+    if seen != key.fingerprint:
+        raise BundleError(
+            key.url, f"has fingerprint {seen}, not {key.fingerprint or '(none is known: nvidia.key_fingerprint)'}",
+            "is it the vendor's? The settings name what is expected",
+        )  # fmt: skip
+    return Artefact(key.path, content=content)
+
+
+def indexes(repository: Repository, uri: str, web: Web) -> Iterator[Artefact]:
+    """InRelease, and of what it signs the lists that apt asks for. Raises BundleError."""
+    flat = repository.suite == "/"
+    below = "" if flat else f"dists/{repository.suite}/"
+    release = web.get(f"{uri.rstrip('/')}/{below}InRelease")
+    yield Artefact(f"{repository.folder}/{below}InRelease", content=release.content)
+    signed = signed_files(release.text)
+    stems = ["Packages"] if flat else []
+    for component in repository.components:
+        stems += [f"{component}/binary-{ARCHITECTURE}/Packages", f"{component}/i18n/Translation-en"]
+    for stem in stems:
+        got = False
+        for suffix in COMPRESSED + (() if stem.endswith("Packages") else (".bz2",)):
+            name = f"{stem}{suffix}"
+            if name not in signed or (got and suffix == ""):
+                continue
+            digest, size = signed[name]
+            for address in (f"{stem.rpartition('/')[0]}/by-hash/SHA256/{digest}".lstrip("/"), name):
+                url = f"{uri.rstrip('/')}/{below}{address}"
+                if web.exists(url):
+                    yield Artefact(f"{repository.folder}/{below}{name}", url, sha256s=(digest,), size=size)
+                    got = True
+                    break
+        if not got and stem.endswith("Packages"):
+            raise BundleError(f"{uri}/{below}{stem}", "the archive has no such list", "is the mirror whole?")
+
+
+def signed_files(release: str) -> dict[str, tuple[str, int]]:
+    """(sha256, bytes) by name, of everything that a release file vouches for."""
+    section = re.search(r"^SHA256:\s*\n((?:[ \t]+.*\n?)*)", release, re.MULTILINE)
+    rows = (line.split() for line in section[1].splitlines()) if section else iter(())
+    return {row[2]: (row[0], int(row[1])) for row in rows if len(row) == 3}
+
+
+def parse_uris(text: str) -> list[tuple[str, int, str]]:
+    """(path, bytes, sha256) from apt's `--print-uris` over `file:` sources."""
+    rows = re.findall(r"^'file:([^']+)' \S+ (\d+) SHA256:([0-9a-f]{64})$", text, re.MULTILINE)
+    return [(re.sub("^/+", "/", unquote(address)), int(size), digest) for address, size, digest in rows]
+
+
+class Apt:
+    """apt over the indexes in `root`, with nothing installed. Raises BundleError where it does not believe them."""
+
+    def __init__(self, placed: Sequence[Placed], root: Path, scratch: Path) -> None:
+        self._placed, self._root = placed, root
+        self.state = scratch / "apt"
+        self.preferences = self.state / "preferences.d"
+        for part in ("lists/partial", "archives/partial", "preferences.d", "etc"):
+            (self.state / part).mkdir(parents=True, exist_ok=True)
+        (self.state / "status").touch()
+        (self.state / "all.sources").write_text("\n".join(self._source(one) for one in placed), encoding="utf-8")
+        self._command(["apt-get", "update", "--error-on=any"], "the archives' indexes")
+
+    def _source(self, one: Placed) -> str:
+        where = (self._root / one.repository.folder).resolve().as_uri()
+        lines = ["Types: deb", f"URIs: {where}", f"Suites: {one.repository.suite}", f"Architectures: {ARCHITECTURE}"]
+        if one.repository.components:
+            lines.append(f"Components: {' '.join(one.repository.components)}")
+        return "\n".join([*lines, f"Signed-By: {one.keyring}", ""])
+
+    def known(self, names: Sequence[str]) -> list[str]:
+        """Those of the names that the archives have."""
+        found = self._command(["apt-cache", "pkgnames"], "the archives").stdout.split()
+        return sorted({*names} & {*found})
+
+    def closure(self, about: str, packages: Sequence[str], recommends: bool = False) -> list[Artefact]:
+        """What a host without any package would download for these."""
+        option = "--install-recommends" if recommends else "--no-install-recommends"
+        command = ["apt-get", "install", "--print-uris", "--yes", option, *packages]
+        return [self._artefact(*row) for row in parse_uris(self._command(command, f"packages of {about}").stdout)]
+
+    def driver(self, plan: DriverPlan, packages: Sequence[str], program: ModuleType) -> list[Artefact]:
+        """The driver as install-driver, the host's own program, would choose it. Raises BundleError."""
+        listed = self._command(["apt-cache", "madison", plan.pinning, *packages], "the driver").stdout
+        try:
+            best, wanted = program.choose(packages, program.parse_madison(listed), plan.branch, plan.version)
+        except program.Refusal as refusal:
+            raise BundleError(
+                "driver", str(refusal), "nvidia.branch, nvidia.version and nvidia.modules decide"
+            ) from None
+        pattern = self.preferences / "driver.pref"
+        names = "nvidia-* libnvidia-* libcuda* cuda-drivers* firmware-nvidia-* xserver-xorg-video-nvidia*"
+        pattern.write_text(f"Package: {names}\nPin: version {best}-*\nPin-Priority: 1001\n", encoding="utf-8")
+        try:
+            return self.closure(f"driver {best}", [plan.pinning, *wanted])
+        finally:
+            pattern.unlink()
+
+    def _artefact(self, path: str, size: int, digest: str) -> Artefact:
+        for one in self._placed:
+            folder = (self._root / one.repository.folder).resolve()
+            if Path(path).is_relative_to(folder):
+                name = Path(path).relative_to(folder).as_posix()
+                url = f"{one.uri.rstrip('/')}/{quote(name, safe='/+~:')}"
+                return Artefact(f"{one.repository.folder}/{name}", url, sha256s=(digest,), size=size)
+        raise BundleError(path, "is in none of the archives", "this is a fault of the bundle command; please report it")
+
+    def _command(self, command: list[str], about: str) -> subprocess.CompletedProcess[str]:
+        settings = (
+            f"Dir::Etc::SourceList={self.state}/all.sources", "Dir::Etc::SourceParts=/dev/null",
+            f"Dir::Etc::PreferencesParts={self.preferences}", "Dir::Etc::Preferences=/dev/null",
+            f"Dir::State::lists={self.state}/lists", f"Dir::State::status={self.state}/status",
+            f"Dir::State::extended_states={self.state}/extended", f"Dir::Cache={self.state}",
+            f"Dir::Cache::archives={self.state}/archives", "APT::Sandbox::User=root", "Acquire::ForceHash=SHA256",
+            f"APT::Architecture={ARCHITECTURE}", f"APT::Architectures={ARCHITECTURE}", "Acquire::Languages=en",
+            "APT::Get::AllowUnauthenticated=false", "Dir::Etc::Trusted=/dev/null", "Dir::Etc::TrustedParts=/dev/null",
+        )  # fmt: skip
+        options = [word for setting in settings for word in ("-o", setting)]
+        done = _run([command[0], *options, *command[1:]], check=False)
+        if done.returncode != 0:
+            said = [line for line in done.stderr.splitlines() if line.startswith(("E:", "W:"))]
+            raise BundleError(
+                about,
+                "\n".join(said) or done.stderr.strip() or done.stdout.strip()[-2000:],
+                "is the mirror whole and up to date?",
+            )
+        return done
+
+
+def _run(command: list[str], check: bool = True) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"}
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    except FileNotFoundError:
+        raise BundleError(
+            command[0], "is not on this machine", "apt-get install apt gpg, on the hosts' system"
+        ) from None
+    if check and done.returncode != 0:
+        raise BundleError(" ".join(command[:2]), done.stderr.strip(), "run it by hand to see more")
+    return done
