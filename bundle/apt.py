@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -48,12 +48,30 @@ def system_of_this_machine() -> System:
     return system
 
 
-def own_uris() -> dict[str, str]:
-    """By suite, the address that this machine's own apt has the distribution's packages from."""
+def own_uris(suites: Set[str], scratch: Path) -> dict[str, str]:
+    """By suite, the address that this machine's own apt has the distribution's packages from.
+
+    Who an archive is by, its release file says; a machine whose lists were cleaned, as in a container, gets it once more.
+    """
+    found = parse_targets(_targets().stdout)
+    if suites - found.keys():
+        lists = scratch / "own-lists"
+        (lists / "partial").mkdir(parents=True)
+        options = ("-o", f"Dir::State::lists={lists}", "-o", "APT::Sandbox::User=root")
+        _run(["apt-get", "update", *options], check=False)  # somebody else's broken source is not ours to judge
+        found |= parse_targets(_targets(*options).stdout)
+    return found
+
+
+def _targets(*options: str) -> subprocess.CompletedProcess[str]:
     form = "$(ORIGIN)|$(RELEASE)|$(COMPONENT)|$(REPO_URI)"
-    done = _run(["apt-get", "indextargets", "--format", form, "Created-By: Packages"])
+    return _run(["apt-get", "indextargets", *options, "--format", form, "Created-By: Packages"])
+
+
+def parse_targets(text: str) -> dict[str, str]:
+    """Address by suite, of the distribution's archives, from `apt-get indextargets`."""
     found: dict[str, str] = {}
-    for line in done.stdout.splitlines():
+    for line in text.splitlines():
         origin, suite, component, uri = line.split("|")
         if origin in DISTRIBUTIONS and component == "main" and urlsplit(uri).scheme in ("http", "https"):
             found.setdefault(suite, uri.rstrip("/"))
@@ -70,15 +88,16 @@ def plan(
     :param scratch: an empty directory for apt's state.
     :raises BundleError: where a key is not the expected one, an index is not signed, or apt finds no way.
     """
-    own = own_uris() if any(not one.uri for one in repositories) else {}
+    unknown = {one.suite for one in repositories if not one.uri}
+    own = own_uris(unknown, scratch) if unknown else {}
     placed = []
     for repository in repositories:
         report(f"  {repository.folder} {repository.suite}")
         found = repository.uri or own.get(repository.suite, "")
         if not found:
             raise BundleError(
-                f"suite {repository.suite}", "this machine's apt has no source for it, in its lists",
-                "add the source and run apt-get update; or name an address: --mirror distribution=URL",
+                f"suite {repository.suite}", "this machine's apt has no source for it",
+                "add the source to apt; or name an address: --mirror distribution=URL",
             )  # fmt: skip
         keyring = repository.keyring
         if repository.key is not None:

@@ -63,6 +63,7 @@ def parser() -> argparse.ArgumentParser:
         "--installed", type=Path, metavar="FILE",
         help="names of packages that the hosts have (dpkg-query -W -f '${Package}\\n'), so that each can be updated along",
     )  # fmt: skip
+    making_it.add_argument("--controller", action="store_true", help="with the wheels that `make venv` installs")
     making_it.add_argument("--prune", action="store_true", help="remove files that no host needs any more")
     making_it.add_argument("--dry", action="store_true", help="say what would be fetched; write nothing to DIRECTORY")
     checking = commands.add_parser("check", help="read every byte and compare it with the manifest")
@@ -108,7 +109,7 @@ def make(options: argparse.Namespace) -> int:
 
 def wanted_by(options: argparse.Namespace) -> Needs:
     """What the hosts that the options name need. Raises BundleError or InventoryError."""
-    system = apt.system_of_this_machine()
+    mirrors, system = mirrors_from(options.mirror), apt.system_of_this_machine()
     sites: dict[str, Site] = {}
     problems: list[str] = []
     for host in read_hosts(options.inventory, options.limit, options.data):
@@ -120,7 +121,7 @@ def wanted_by(options: argparse.Namespace) -> Needs:
         raise BundleError("settings", "\n  ".join(["refused", *problems]), "correct the inventory")
     if not sites:
         raise BundleError(options.inventory, "has no host", "see inventory/hosts.py")
-    return needs(sites, system, mirrors_from(options.mirror))
+    return needs(sites, system, mirrors, options.controller)
 
 
 def mirrors_from(words: Sequence[str]) -> MirrorSettings:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import httpx
 
-from bundle.artefacts import BLOCK_BYTES, Artefact
+from bundle.artefacts import Artefact
 from bundle.errors import BundleError
 
 Answer = TypeVar("Answer")
@@ -77,7 +77,7 @@ class Web:
         if artefact.content is not None:
             part.write_bytes(artefact.content)
         else:
-            self._patiently(artefact.url, lambda: self._append(artefact, part))
+            self._patiently(artefact.url, lambda: self._append(artefact, part), lambda: size_of(part))
             if problem := artefact.problem_of(part):
                 part.unlink()
                 raise BundleError(
@@ -88,7 +88,7 @@ class Web:
 
     def _append(self, artefact: Artefact, part: Path) -> None:
         """Fetch what `part` lacks. A server that cannot continue sends all of it again."""
-        have = part.stat().st_size if part.exists() else 0
+        have = size_of(part)
         if artefact.size is not None and have >= artefact.size:
             return  # complete; or too long, which the check says
         headers = _headers(artefact.token) | {"Accept-Encoding": "identity"}
@@ -111,7 +111,7 @@ class Web:
         promised = answer.headers.get("content-length")
         told, came = time.monotonic(), 0
         with part.open("ab" if have else "wb") as file:
-            for block in answer.iter_raw(BLOCK_BYTES):
+            for block in answer.iter_raw():  # as it comes: what waits in a buffer is lost with the connection
                 file.write(block)
                 came += len(block)
                 if time.monotonic() - told > PROGRESS_S:
@@ -121,13 +121,16 @@ class Web:
         if promised is not None and came < int(promised):
             raise _TryAgain(f"{came} of {promised} bytes came")
 
-    def _patiently(self, url: str, do: Callable[[], Answer]) -> Answer:
-        """`do`, again after a pause when the network or the server was at fault. What came is kept between tries."""
-        seen = ""
-        for attempt in range(TRIES):
-            if attempt:
+    def _patiently(self, url: str, do: Callable[[], Answer], came: Callable[[], int] = lambda: 0) -> Answer:
+        """`do`, again after a pause when the network or the server was at fault; what came is kept between tries.
+
+        :param came: bytes that are here; a try that brought some does not count against the bound.
+        """
+        seen, attempt, had = "", 0, came()
+        while attempt < TRIES:
+            if seen:
                 self._report(f"  {url}: {seen}; again")
-                time.sleep(self._pause_s * attempt)
+                time.sleep(self._pause_s * max(1, attempt))
             try:
                 return do()
             except _TryAgain as problem:
@@ -136,11 +139,18 @@ class Web:
                 seen = str(problem) or type(problem).__name__
             except (httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.TooManyRedirects) as problem:
                 raise BundleError(url, str(problem), "correct the setting that names it") from None
+            attempt = attempt + 1 if came() <= had else 0
+            had = came()
         raise BundleError(url, f"{seen} ({TRIES} tries)", CHECK)
 
 
 class _TryAgain(Exception):
     """The server's fault, which may pass."""
+
+
+def size_of(file: Path) -> int:
+    """In bytes; 0 where there is none."""
+    return file.stat().st_size if file.exists() else 0
 
 
 def _headers(token: str | None) -> dict[str, str]:

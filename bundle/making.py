@@ -39,8 +39,13 @@ def plan(needs: Needs, root: Path, installed: Sequence[str], web: Web, report: R
     found: list[Artefact] = []
     with TemporaryDirectory(prefix="llm-bundle-") as temporary:
         scratch = Path(temporary)
-        report("packages of the distribution and the vendors")
-        found += apt.plan(needs.repositories, needs.groups, needs.drivers, installed, root, scratch, web, report)
+        # What a person has to see to – a token, a name – comes first.
+        for model in needs.models:
+            report(f"model {model.repository}")
+        found += hub.plan(needs.models, mirrors.hub, web)
+        report("Ollama and its models")
+        found += ollama.plan_releases(needs.ollama, mirrors.ollama_releases, web)
+        found += ollama.plan_models(needs.ollama_models, mirrors.ollama_registry, web)
         if needs.locks:
             index, own = mirrors.python_index or python_index.default_index(), python_index.own_python()
             report(f"wheels ({', '.join(lock.about for lock in needs.locks)})")
@@ -51,12 +56,8 @@ def plan(needs: Needs, root: Path, installed: Sequence[str], web: Web, report: R
                 (uv,) = [one for one in wheels if Path(one.path).name.startswith("uv-")]
                 have(uv, root, web)
                 found += interpreters.plan(versions, root / uv.path, scratch, mirrors.python_builds, web)
-        for model in needs.models:
-            report(f"model {model.repository}")
-        found += hub.plan(needs.models, mirrors.hub, web)
-        report("Ollama and its models")
-        found += ollama.plan_releases(needs.ollama, mirrors.ollama_releases, web)
-        found += ollama.plan_models(needs.ollama_models, mirrors.ollama_registry, web)
+        report("packages of the distribution and the vendors")
+        found += apt.plan(needs.repositories, needs.groups, needs.drivers, installed, root, scratch, web, report)
     return list({one.path: one for one in found}.values())
 
 

@@ -1,4 +1,4 @@
-"""What belongs to a bundle: every file with its size and sha256, and for which systems. Written last: a bundle with one is whole."""
+"""What belongs to a bundle: every file with size and sha256, and for which systems. Written last: a bundle with one is whole."""
 
 from __future__ import annotations
 

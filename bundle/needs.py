@@ -20,7 +20,7 @@ from roles.layout import adapter_lock, ollama_version, vllm_build
 from roles.mirrors import MirrorSettings
 from roles.nvidia.plan import DriverPlan, compute_packages
 from roles.nvidia.settings import NvidiaSettings
-from roles.pins import LOCKS, pins
+from roles.pins import LOCKS, ROOT, pins
 from roles.site import Site
 from roles.vllm import distribution_packages
 
@@ -118,8 +118,13 @@ class Needs:
     ollama_models: tuple[str, ...]
 
 
-def needs(sites: Mapping[str, Site], system: System, mirrors: MirrorSettings) -> Needs:
-    """What these hosts need. :param sites: settings by host. :param mirrors: where to fetch from, whatever the settings say."""
+def needs(sites: Mapping[str, Site], system: System, mirrors: MirrorSettings, controller: bool = False) -> Needs:
+    """What these hosts need.
+
+    :param sites: settings by host.
+    :param mirrors: where to fetch from, whatever the settings say.
+    :param controller: with the wheels of this project's own environment (`make venv`).
+    """
     each = [site.model_copy(update={"mirrors": mirrors}) for site in sites.values()]
     return Needs(
         system=system,
@@ -128,7 +133,7 @@ def needs(sites: Mapping[str, Site], system: System, mirrors: MirrorSettings) ->
         repositories=_once(one for site in each for one in repositories(site, system)),
         groups=_once(one for site in each for one in groups(site, system)),
         drivers=_once(one for site in each if site.gpu == "nvidia" for one in drivers(site.nvidia, system.os)),
-        locks=_once(one for site in each for one in locks(site)),
+        locks=_once([*(one for site in each for one in locks(site)), *([controller_lock()] if controller else [])]),
         models=_once(_model(site) for site in each if site.prepares_phase_2),
         ollama=_once(_ollama(site) for site in each),
         ollama_models=_once(name for site in each for name in (*site.ollama.vision.models, *site.ollama.text.models)),
@@ -205,6 +210,11 @@ def locks(site: Site) -> Iterable[Lock]:
     yield Lock("uv", (LOCKS / "uv.lock").read_text(encoding="utf-8"), "")
     yield Lock(f"vLLM ({build.kind})", build.lock_text, build.python)
     yield Lock("adapter", adapter_lock(), "")
+
+
+def controller_lock() -> Lock:
+    """What `make venv` installs on the machine that deploys."""
+    return Lock("controller", (ROOT / "requirements.lock").read_text(encoding="utf-8"), "")
 
 
 def _model(site: Site) -> HubModel:

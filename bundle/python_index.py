@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import unquote, urljoin, urlsplit
 
 from packaging.markers import Marker, default_environment
@@ -71,9 +72,8 @@ def applies(pin: Pin, python: str) -> bool:
     """Whether a host installs it: its marker is true for this machine's system with that interpreter ("3.12")."""
     if pin.marker is None:
         return True
-    environment = default_environment()
-    environment["python_version"], environment["python_full_version"] = python, f"{python}.0"
-    return pin.marker.evaluate({**environment})
+    environment: dict[str, Any] = dict(default_environment())
+    return pin.marker.evaluate({**environment, "python_version": python, "python_full_version": f"{python}.0"})
 
 
 def tags_for(python: str) -> list[Tag]:

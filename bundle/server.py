@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import html
 import json
+import posixpath
 import re
 import sys
 import time
@@ -52,15 +53,16 @@ class Shelf:
 
     def answer(self, path: str) -> Reply:
         """The reply to a GET or HEAD of `path`, decoded and without its query."""
-        name = path.lstrip("/")
+        # apt asks for `./package.deb` of a flat repository, as its list says.
+        name = posixpath.normpath(f"/{path}").lstrip("/")
         if not name:
             systems = ", ".join(sorted(self.manifest.hosts))
             return _text(200, f"a bundle of {self.manifest.made} for {systems}: {len(self.manifest.files)} files\n")
         if name.startswith("python/simple"):
-            return self._simple(name.removeprefix("python/simple").strip("/"))
+            return self._simple(name.removeprefix("python/simple").lstrip("/"))
         if name.startswith("hub/"):
             return self._hub(name.removeprefix("hub/"))
-        if name.rstrip("/") == "v2":
+        if name == "v2":
             return Reply(200, b"{}", "application/json")
         if name.startswith("v2/"):
             return self._registry(name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+SOURCES = "/etc/apt/sources.list.d/llm-distribution.sources"
 COMPONENTS = {"debian": ("main",), "ubuntu": ("main", "universe")}
 KEYRINGS = {
     "debian": "/usr/share/keyrings/debian-archive-keyring.gpg",

@@ -8,9 +8,8 @@ from pyinfra import host
 from pyinfra.api import QuoteString, StringCommand, operation
 from pyinfra.facts.files import FileContents
 
+from roles.distribution import SOURCES
 from roles.layout import LIBEXEC
-
-SOURCES = "/etc/apt/sources.list.d/llm-distribution.sources"
 
 
 @operation()

@@ -30,7 +30,7 @@ def questions(
     """The URLs whose answers decide whether the deploy could finish; none at all on a complete host."""
     asked: list[Question] = []
     mirrors = site.mirrors
-    if mirrors.distribution and os in KEYRINGS:
+    if missing.distribution_source and mirrors.distribution and os in KEYRINGS:
         for archive in archives(os, codename):
             release = f"{mirrors.distribution.rstrip('/')}/{archive.folder}/dists/{archive.suites[0]}/InRelease"
             asked.append(Question(f"distribution:{archive.folder}", release, method="HEAD"))

@@ -6,6 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from roles.apt_repositories import KEYRINGS
+from roles.distribution import SOURCES
 from roles.layout import (
     ADAPTER_TOKEN,
     OPT,
@@ -40,6 +41,7 @@ class Needs:
     adapter: bool
     ollama: bool
     model: bool
+    distribution_source: bool
     driver_source: bool
     toolkit_source: bool
     text_models: tuple[str, ...]
@@ -61,6 +63,7 @@ def paths_to_look_for(site: Site) -> list[str]:
         *(release.marker for release in releases),
         snapshot(site).marker,
         *models,
+        SOURCES,
         DRIVER_KEY,
         TOOLKIT_KEY,
         *secrets,
@@ -88,6 +91,7 @@ def needs(site: Site, present: Collection[str], sizes: dict[str, int]) -> Needs:
         adapter=both and adapter_release().marker not in present,
         ollama=ollama,
         model=model,
+        distribution_source=site.mirrors.distribution is not None and SOURCES not in present,
         driver_source=DRIVER_KEY not in present,
         toolkit_source=TOOLKIT_KEY not in present,
         text_models=text,

@@ -122,13 +122,17 @@ class Operator:
             source.write("# The next version.\n")
         return replace(self, checkout=folder)
 
-    def with_settings(self, name: str, settings: dict[str, Any]) -> Operator:
-        """The same person with an inventory of these settings, over the lab's own, for the hosts of Phase 1."""
+    def with_settings(self, name: str, phase1: dict[str, Any], phase2: dict[str, Any] | None = None) -> Operator:
+        """The same person with an inventory of these settings, over the lab's own, by phase."""
         folder = self.lab.directory / name
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "hosts.py").write_text(
             f"import runpy\n_found = runpy.run_path({str(CHECKOUT / 'lab/inventory/hosts.py')!r})\n"
-            f"phase1 = [(name, {{**data, **{settings!r}}}) for name, data in _found['phase1']]\n"
+            + "".join(
+                f"{group} = [(name, {{**data, **{settings!r}}}) for name, data in _found[{group!r}]]\n"
+                for group, settings in (("phase1", phase1), ("phase2", phase2))
+                if settings is not None
+            )
         )
         return replace(self, inventory=str(folder))
 

@@ -6,10 +6,11 @@ import json
 import subprocess
 import sys
 
+from roles.distribution import SOURCES
 from roles.layout import ollama_manifest, snapshot, vllm_release
 from roles.preflight.facts import SCRIPTS, Answer, parse_survey
 from roles.preflight.findings import error, note, refuses, report, warning
-from roles.preflight.mirror_checks import model_sizes, questions
+from roles.preflight.mirror_checks import mirror_findings, model_sizes, questions
 from roles.preflight.needs import needs, paths_to_look_for
 from roles.site import site_from
 
@@ -35,6 +36,20 @@ def test_a_complete_host_needs_nothing_and_asks_no_mirror() -> None:
     assert sum(missing.bytes_by_folder.values()) == 0
     asked = questions(SITE, missing, None, "debian", "12", "bookworm", docker_present=True)
     assert [question.name for question in asked] == []
+
+
+def test_a_mirror_of_the_distribution_is_asked_until_a_host_reads_it() -> None:
+    site = site_from([{"mirrors": {"distribution": "http://10.0.0.5/d"}}], {})
+    first = questions(site, needs(site, [], {}), None, "debian", "12", "bookworm", docker_present=True)
+    assert [question.url for question in first if question.name.startswith("distribution:")] == [
+        "http://10.0.0.5/d/debian/dists/bookworm/InRelease",
+        "http://10.0.0.5/d/debian-security/dists/bookworm-security/InRelease",
+    ]
+    then = questions(site, needs(site, [SOURCES], {}), None, "debian", "12", "bookworm", docker_present=True)
+    assert not [question for question in then if question.name.startswith("distribution:")]
+    found = mirror_findings(site, needs(site, [], {}), {"distribution:debian": answer("", 404)}, has_token=True)
+    assert found[0].about == "mirrors.distribution"
+    assert "curl -I" in found[0].remedy
 
 
 def test_only_what_is_missing_is_asked_for() -> None:

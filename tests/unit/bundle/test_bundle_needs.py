@@ -1,0 +1,86 @@
+"""What hosts need, from their settings alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from bundle.needs import System, needs
+from roles.mirrors import MirrorSettings
+from roles.site import site_from
+
+DEBIAN, NOBLE = System("debian", "12", "bookworm"), System("ubuntu", "24.04", "noble")
+
+
+def needed(system: System, *settings: dict[str, Any]) -> Any:
+    sites = {f"gpu-{number}": site_from([one], {}) for number, one in enumerate(settings)}
+    return needs(sites, system, MirrorSettings())
+
+
+def packages(found: Any, about: str) -> tuple[str, ...]:
+    (group,) = [group for group in found.groups if group.about == about]
+    names: tuple[str, ...] = group.packages
+    return names
+
+
+def test_a_host_with_cards_needs_both_kinds_of_modules_because_nobody_looked_at_its_cards() -> None:
+    found = needed(DEBIAN, {})
+    assert {driver.kind: driver.packages[0] for driver in found.drivers} == {
+        "open": "nvidia-kernel-open-dkms",
+        "proprietary": "nvidia-kernel-dkms",
+    }
+    assert packages(found, "headers for DKMS, cloud-amd64") == ("gpg", "linux-headers-cloud-amd64")
+    assert packages(found, "vLLM") == ("gcc", "g++", "python3-dev")
+    assert [lock.about for lock in found.locks] == ["uv", "vLLM (cuda)", "adapter"]
+
+
+@pytest.mark.parametrize(
+    ("nvidia", "kinds"), [({"modules": "open"}, ["open"]), ({"branch": "595"}, ["open"]), ({}, ["open", "proprietary"])]
+)
+def test_settings_narrow_the_kinds(nvidia: dict[str, Any], kinds: list[str]) -> None:
+    assert [driver.kind for driver in needed(DEBIAN, {"nvidia": nvidia}).drivers] == kinds
+
+
+def test_a_host_for_phase_1_alone_needs_nothing_of_vllm() -> None:
+    found = needed(DEBIAN, {"phase": 1, "prepare": "phase1"})
+    assert (found.locks, found.models) == ((), ())
+    assert "vLLM" not in [group.about for group in found.groups]
+    assert len(found.ollama_models) == 4
+
+
+def test_a_host_without_cards_needs_no_driver_and_no_vendors_packages() -> None:
+    found = needed(DEBIAN, {"gpu": "none", "docker": {"source": "none"}})
+    assert found.drivers == ()
+    assert {repository.folder for repository in found.repositories} == {
+        "distribution/debian",
+        "distribution/debian-security",
+    }
+
+
+def test_the_machine_that_deploys_gets_its_wheels_on_request() -> None:
+    site = {"gpu-01": site_from([{"phase": 1, "prepare": "phase1"}], {})}
+    assert [lock.about for lock in needs(site, DEBIAN, MirrorSettings(), controller=True).locks] == ["controller"]
+
+
+def test_what_hosts_share_comes_once() -> None:
+    one, two = needed(DEBIAN, {}), needed(DEBIAN, {}, {"base": {"packages": ["htop"]}})
+    assert two.hosts == ("gpu-0", "gpu-1")
+    assert two.repositories == one.repositories
+    assert len(two.groups) == len(one.groups) + 1
+
+
+def test_ubuntu_has_its_own_archive_folders_and_names() -> None:
+    found = needed(NOBLE, {"nvidia": {"modules": "open"}})
+    folders = [(one.folder, one.suite) for one in found.repositories]
+    assert folders[:3] == [("distribution/ubuntu", suite) for suite in ("noble", "noble-updates", "noble-security")]
+    assert ("cuda/ubuntu2404/x86_64", "/") in folders
+    assert ("docker/ubuntu", "noble") in folders
+    assert found.drivers[0].packages == ("nvidia-headless-580-open", "nvidia-utils-580")
+
+
+def test_the_mirrors_that_an_inventory_names_are_for_the_hosts_and_not_for_the_maker() -> None:
+    site = {"mirrors": {"docker": "http://10.0.0.5:8780/docker", "distribution": "http://10.0.0.5:8780/distribution"}}
+    found = needed(DEBIAN, site)
+    assert all("10.0.0.5" not in one.uri for one in found.repositories)
+    assert found.repositories[0].uri == ""  # this machine's own apt knows it
