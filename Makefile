@@ -24,7 +24,7 @@ demo-down:  ## remove the demo's hosts, network and mirrors; the cache stays
 	@$(SUDO) $(PYTHON) -m lab.demo down
 
 test: packages venv check  ## every test; those that boot hosts are skipped, with a reason, where the machine cannot
-	@$(SUDO) $(BIN)/python -m pytest
+	@$(SUDO) $(BIN)/python -m tests
 
 test-quick: venv check  ## every test that boots no host and starts no vLLM
 	@$(BIN)/python -m pytest -m "not lab and not engines"

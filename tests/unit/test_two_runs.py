@@ -1,0 +1,41 @@
+"""`python -m tests` passes only when every run of pytest does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.__main__ import run
+
+TESTS = """
+import pytest
+
+@pytest.mark.one
+def test_one(): assert {one}
+
+@pytest.mark.two
+def test_two(): assert {two}
+"""
+
+
+@pytest.mark.parametrize(("one", "two", "status"), [(True, True, 0), (True, False, 1), (False, True, 1)])
+def test_a_failure_in_either_run_is_a_failure(
+    one: bool, two: bool, status: int, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n    one\n    two\n")
+    file = tmp_path / "test_it.py"
+    file.write_text(TESTS.format(one=one, two=two))
+    words = ["-q", "-p", "no:cacheprovider", "-c", str(tmp_path / "pytest.ini"), str(file)]
+    assert run({"first": "one", "second": "two"}, words) == status
+    said = capfd.readouterr().out
+    assert "first  | " in said
+    assert ("second | did not pass" in said) is not two
+
+
+def test_a_run_without_a_test_is_no_failure(tmp_path: Path) -> None:
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    file = tmp_path / "test_it.py"
+    file.write_text("def test_it(): pass\n")
+    words = ["-q", "-p", "no:cacheprovider", "-c", str(tmp_path / "pytest.ini"), str(file), "-k", "nothing"]
+    assert run({"only": "not lab"}, words) == 0
