@@ -16,7 +16,6 @@ from tests.plan.conftest import Pyinfra, Run, in_folder
 from tests.plan.scenarios import SCENARIOS
 
 APPROVED = Path(__file__).parent / "approved"
-# Not the phase: its name differs between hosts, and pyinfra shows one of them for all (a set, in no order); a note tells it.
 RELEVANT = (
     "Base",
     "NVIDIA",
@@ -26,6 +25,7 @@ RELEVANT = (
     "vLLM | Install",
     "Ollama | Install",
     "Adapter | Install",
+    "Phase",
 )
 
 
