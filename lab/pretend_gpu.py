@@ -60,8 +60,7 @@ def give(host: Host, cards: Sequence[PretendCard], switches: int = 0) -> None:
     put(host, "/etc/llm-lab/gpus.csv", "\n".join(smi) + "\n")
     put(host, "/etc/systemd/system/llm-lab-kernel.service", UNIT)
     put(host, PROGRAM, STAND_IN.read_text(encoding="utf-8"), "755")
-    for name in ("modprobe", "rmmod", "modinfo"):
-        path = f"/usr/sbin/{name}"
+    for path in ("/usr/sbin/modprobe", "/usr/sbin/rmmod", "/usr/sbin/modinfo", "/usr/bin/uname"):
         host.ssh(f"dpkg-divert --quiet --local --rename --add {path}; ln -sfn {PROGRAM} {path}")
     host.ssh("systemctl daemon-reload; systemctl enable --quiet llm-lab-kernel; systemctl restart llm-lab-kernel")
 

@@ -11,9 +11,16 @@ from pyinfra.operations import apt, systemd
 
 from roles.apt_repositories import apt_repository, cuda_fingerprint, cuda_key, cuda_repository
 from roles.cards import NvidiaDevices, PciDevice
+from roles.driver_packages import kernel_headers
 from roles.host_files import install_program, write
-from roles.nvidia.operations import driver_held, driver_installed, driver_loaded, initramfs_current
-from roles.nvidia.plan import driver_plan, kernel_headers
+from roles.nvidia.operations import (
+    driver_held,
+    driver_installed,
+    driver_loaded,
+    initramfs_current,
+    kernel_headers_installed,
+)
+from roles.nvidia.plan import driver_plan
 
 if TYPE_CHECKING:
     from roles.site import Site
@@ -49,8 +56,9 @@ def configure() -> None:
 def install(site: Site, devices: list[PciDevice]) -> None:
     system = host.get_fact(OsRelease)
     name, version = system["id"], system["version_id"]
-    headers = kernel_headers(name, host.get_fact(KernelVersion) or "")
-    apt.packages(name="Install gpg and the kernel's headers", packages=["gpg", *headers])
+    kernel = host.get_fact(KernelVersion) or ""
+    apt.packages(name="Install gpg and the kernel's headers", packages=["gpg", *kernel_headers(name, kernel)])
+    kernel_headers_installed(name="Have the running kernel's headers too, where they are offered", kernel=kernel)
     repository = cuda_repository(site, name, version)
     apt_repository(
         name="Add NVIDIA's driver repository",

@@ -100,7 +100,7 @@ def judged(site: Site, seen: Evidence) -> list[Finding]:
     missing = needs(site, survey.present, model_sizes(answers))
     return [
         *host_findings(site, survey, missing),
-        *system_findings(site, seen),
+        *system_findings(site, seen, survey.os),
         *card_findings(site, seen, survey.os, survey.os_version),
         *token_findings(site, survey, clients_token),
         *mirror_findings(site, missing, answers, token is not None),

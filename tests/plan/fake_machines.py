@@ -6,6 +6,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 DRIVER = "580.178.04"
+RUNNING, NEWER = "6.8.0-60-generic", "6.8.0-64-generic"
+
+
+def offered(release: str) -> str:
+    """What `apt-cache policy` says of headers that a repository has."""
+    return f"linux-headers-{release}:\n  Installed: (none)\n  Candidate: {release}.1\n  Version table:\n     {release}.1 500\n"
 
 
 @dataclass(frozen=True)
@@ -56,8 +62,9 @@ class Machine:
         module = f"NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  {self.driver}  Release Build\n"
         texts = {
             **dict.fromkeys(TEXTS, ""),
-            "kernel": "6.8.0-60-generic",
-            "kernels": "6.8.0-60-generic",
+            "kernel": RUNNING,
+            "kernels": RUNNING,
+            "headers": "".join(map(offered, (RUNNING, NEWER))),
             "proc_version": "Linux version 6.8.0-60-generic (buildd@lcy02) #63-Ubuntu SMP",
             "efi": "yes",
             "secure_boot": "0600000000",
@@ -81,7 +88,7 @@ class Machine:
 
 
 TEXTS = (
-    "kernel", "kernels", "proc_version", "device_tree", "tegra", "gridd", "efi", "secure_boot", "mok",
+    "kernel", "kernels", "headers", "proc_version", "device_tree", "tegra", "gridd", "efi", "secure_boot", "mok",
     "pci", "modules", "module_version", "driver_version", "runfile", "xid", "virtualization", "packages", "audit", "holds",
     "lock_holders", "unattended", "reboot_required", "daemon_json", "snap_docker", "live_restore", "containers", "cgroups",
 )  # fmt: skip

@@ -5,7 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 from tests.plan.fake_hosts import BOOKWORM, FRESH, fake_host
-from tests.plan.fake_machines import A100, B200, H100, L4, ONE_H100, P100, T4, V100, FakeCard, Machine
+from tests.plan.fake_machines import (
+    A100,
+    B200,
+    H100,
+    L4,
+    NEWER,
+    ONE_H100,
+    P100,
+    RUNNING,
+    T4,
+    V100,
+    FakeCard,
+    Machine,
+    offered,
+)
 
 JAMMY = FRESH | {"codename": "jammy", "os_version": "22.04", "python": "3.10.12"}
 RESOLUTE = FRESH | {"codename": "resolute", "os_version": "26.04", "python": "3.14.0"}
@@ -117,10 +131,17 @@ SCENARIOS: dict[str, dict[str, Any]] = {
         machine=ONE_H100.saying(audit="The following packages are only half configured:\n nvidia-kernel-open-dkms  x\n")
     ),
     "apt-is-busy": fake_host(machine=ONE_H100.saying(lock_holders="4711 unattended-upgr")),
-    "kernel-newer-than-the-running-one": fake_host(
-        machine=ONE_H100.saying(kernels="6.8.0-60-generic\n6.8.0-64-generic")
+    "kernel-newer-than-the-running-one": fake_host(machine=ONE_H100.saying(kernels=f"{RUNNING}\n{NEWER}")),
+    "kernel-newer-without-headers": fake_host(
+        machine=ONE_H100.saying(kernels=f"{RUNNING}\n{NEWER}", headers=offered(RUNNING))
     ),
-    "kernel-removed-under-the-running-one": fake_host(machine=ONE_H100.saying(kernels="6.8.0-64-generic")),
+    "kernel-without-headers": fake_host(BOOKWORM, machine=ONE_H100.saying(headers="")),
+    "kernel-removed-under-the-running-one": fake_host(machine=ONE_H100.saying(kernels=NEWER)),
+    "reboot-asked-for-by-others": fake_host(machine=ONE_H100.saying(reboot_required="libc6\ndbus")),
+    "reboot-asked-for-by-the-driver": fake_host(
+        machine=ONE_H100.with_driver(reboot_required="nvidia-kernel-open-dkms\nlibc6")
+    ),
+    "reboot-asked-for-by-somebody": fake_host(machine=ONE_H100.saying(reboot_required="yes")),
     "upgrades-by-night": fake_host(machine=ONE_H100.saying(packages=packages("unattended-upgrades 2.9.1 ii"))),
     "docker-of-the-distribution": fake_host(
         machine=ONE_H100.saying(packages=packages("docker.io 26.1.5 ii", "containerd 1.7.24 ii"), containers="a x web")
