@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from roles.cards import Kind, PciDevice
 
+FABRIC_MANAGER = "nvidia-fabricmanager"
 LAST_BRANCH_IN_NAMES = 580  # from 590 on NVIDIA's Ubuntu packages drop the branch from their names
 # The same two as in host/install-driver, which runs on the host and imports nothing from here.
 DRIVER = re.compile(
@@ -31,9 +32,16 @@ def compute_packages(distribution: str, branch: str, kind: Kind) -> tuple[str, .
 def fabric_packages(devices: Sequence[PciDevice]) -> tuple[str, ...]:
     """What an NVSwitch host needs besides, at exactly the driver's version, or CUDA fails with error 802.
 
-    Source: fabric manager user guide, August 2026.
+    Source: fabric manager user guide, August 2026. nvidia-imex is for racks of Grace hosts, which preflight refuses.
     """
-    return ("nvidia-fabricmanager", "libnvidia-nscq") if any(device.is_nvswitch for device in devices) else ()
+    if any(device.is_nvswitch for device in devices):
+        return (FABRIC_MANAGER, "libnvidia-nscq")
+    return (FABRIC_MANAGER,) if any(device.is_switch_port for device in devices) else ()
+
+
+def packages_beside(devices: Sequence[PciDevice]) -> tuple[str, ...]:
+    """What the fabric manager starts and asks on NVLink 5: the subnet manager and `ibstat`, each of a version of its own."""
+    return ("nvlsm", "infiniband-diags") if any(device.is_switch_port for device in devices) else ()
 
 
 def kernel_headers(distribution: str, kernel: str) -> list[str]:

@@ -7,7 +7,7 @@
     modprobe -r nvidia        unload it; refused while a process of /etc/llm-lab/compute-apps.csv uses a card
     uname -r                  the kernel that this boot chose: the newest in /boot, as a boot loader would
 
-/etc/llm-lab/pci.csv lists the bus (address,vendor,device,class). The loaded version shows itself in /proc/driver/nvidia/version
+/etc/llm-lab/pci.csv lists the bus (address,vendor,device,class,vpd). The loaded version shows itself in /proc/driver/nvidia/version
 as with the real module. /sys/module and /proc/modules cannot be played: the lab's kernel may have neither.
 On a host with files /boot/vmlinuz-… a module exists for the kernels whose headers are in /usr/src: DKMS builds as soon as it
 has headers and driver, whichever comes last. Without such files the kernel is the lab's own, and a module exists for it.
@@ -95,9 +95,11 @@ def load() -> int:
 
 
 def unload() -> int:
-    """Unload the driver, unless somebody computes."""
+    """Unload the driver, unless somebody computes or the fabric manager runs."""
     apps = SETTINGS / "compute-apps.csv"
-    if loaded() and apps.is_file() and len(apps.read_text().splitlines()) > 1:
+    busy = apps.is_file() and len(apps.read_text().splitlines()) > 1
+    fabric = subprocess.run(["systemctl", "is-active", "--quiet", "nvidia-fabricmanager"], check=False)
+    if loaded() and (busy or fabric.returncode == 0):
         print("rmmod: ERROR: Module nvidia is in use", file=sys.stderr)
         return 1
     shutil.rmtree(PROC / "nvidia", ignore_errors=True)
@@ -127,6 +129,8 @@ def show_cards() -> None:
             device.mkdir()
             for name in ("vendor", "device", "class"):
                 (device / name).write_text(row[name] + "\n")
+            if row.get("vpd"):
+                (device / "vpd").write_text(row["vpd"])
     mount("-t", "overlay", "overlay", "-o", f"lowerdir={BUS}:/sys/bus/pci/devices", "/sys/bus/pci/devices")
 
 

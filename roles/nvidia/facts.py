@@ -16,7 +16,15 @@ MODULE_PACKAGES = ("nvidia-kernel-open-dkms", "nvidia-kernel-dkms", "nvidia-dkms
 # Debian's and Ubuntu's flag; one name of a package on a line. Both files are gone after a reboot.
 REBOOT_FLAG = "/run/reboot-required.pkgs"
 ANSWERED = "/run/llm/reboot-answered"  # who had asked when the modules were last loaded
-DRIVER_GLOBS = ("nvidia-*", "libnvidia-*", "libcuda*", "cuda-drivers*", "firmware-nvidia-*")
+DRIVER_GLOBS = (
+    "nvidia-*",
+    "libnvidia-*",
+    "libcuda*",
+    "cuda-drivers*",
+    "firmware-nvidia-*",
+    "nvlsm",
+    "infiniband-diags",
+)
 
 
 @dataclass(frozen=True)
@@ -79,7 +87,7 @@ def upstream(version: str) -> str:
 
 
 class DriverPackages(FactBase[dict[str, str]]):
-    """Version by name of every installed package whose name is like a driver's."""
+    """Version by name of every installed package whose name is like a driver's, and of those beside it."""
 
     @staticmethod
     def default() -> dict[str, str]:
@@ -96,10 +104,10 @@ class DriverPackages(FactBase[dict[str, str]]):
 
 
 def is_installed(plan: DriverPlan, packages: dict[str, str]) -> bool:
-    """Whether every package of the plan is there, all of one version, in the branch, and the pinning beside them."""
+    """Whether every package of the plan is there, the driver's of one version, in the branch, and the pinning with them."""
     versions = {upstream(packages[name]) for name in plan.packages if name in packages}
     fits = all(version.startswith(f"{plan.branch}.") and plan.version in (None, version) for version in versions)
-    complete = all(name in packages for name in (plan.pinning, *plan.packages))
+    complete = all(name in packages for name in (plan.pinning, *plan.packages, *plan.beside))
     return complete and fits and len(versions) == 1
 
 

@@ -42,6 +42,7 @@ def driver_installed(plan: DriverPlan) -> Commands:
     version = ["--version", plan.version] if plan.version else []
     yield StringCommand(
         f"{LIBEXEC}/install-driver", "--branch", plan.branch, "--pinning", QuoteString(plan.pinning), *version,
+        *(f"--beside={package}" for package in plan.beside),
         *(QuoteString(package) for package in plan.packages),
     )  # fmt: skip
 
@@ -112,9 +113,10 @@ def _load(state: State, host: Host, may_reboot: bool) -> bool:
 
 def _reload(host: Host, sudo: dict[str, object]) -> str:
     """Unload what is loaded, load what is installed; what the tools said. The kernel refuses while somebody uses a card."""
+    daemons = "nvidia-fabricmanager nvidia-persistenced"  # they hold the cards, and the first is of one driver version
     command = (
-        f"systemctl stop nvidia-persistenced 2>/dev/null; {{ {UNLOAD} && modprobe nvidia && modprobe nvidia-uvm; }} 2>&1 "
-        f"&& {{ {ANSWER}; }}; systemctl start nvidia-persistenced 2>/dev/null; true"
+        f"systemctl stop {daemons} 2>/dev/null; {{ {UNLOAD} && modprobe nvidia && modprobe nvidia-uvm; }} 2>&1 "
+        f"&& {{ {ANSWER}; }}; systemctl start {daemons} 2>/dev/null; true"
     )
     _, output = host.run_shell_command(command, **sudo)
     return output.stdout

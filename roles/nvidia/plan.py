@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from roles.cards import Kind, PciDevice, module_kind
-from roles.driver_packages import compute_packages, fabric_packages, is_drivers
+from roles.driver_packages import compute_packages, fabric_packages, is_drivers, packages_beside
 from roles.nvidia.settings import NvidiaSettings
 from roles.pins import pins
 
@@ -18,6 +18,7 @@ class DriverPlan:
     version: exactly this one; None for the newest of the branch that the repository has when there is none yet.
     pinning: keeps apt on the branch; goes in before the driver.
     packages: all of one version, the fabric manager of an NVSwitch host among them.
+    beside: in the same transaction, of whatever version there is.
     """
 
     branch: str
@@ -25,6 +26,7 @@ class DriverPlan:
     kind: Kind
     pinning: str
     packages: tuple[str, ...]
+    beside: tuple[str, ...] = ()
 
 
 def driver_plan(distribution: str, devices: Sequence[PciDevice], settings: NvidiaSettings) -> DriverPlan:
@@ -32,7 +34,8 @@ def driver_plan(distribution: str, devices: Sequence[PciDevice], settings: Nvidi
     branch = settings.branch or pins().nvidia.branch
     kind = module_kind(devices, settings.modules)
     packages = (*compute_packages(distribution, branch, kind), *fabric_packages(devices))
-    return DriverPlan(branch, settings.version, kind, f"nvidia-driver-pinning-{branch}", packages)
+    pinning = f"nvidia-driver-pinning-{branch}"
+    return DriverPlan(branch, settings.version, kind, pinning, packages, packages_beside(devices))
 
 
 def reason_to_reload(loaded: str | None, installed: str | None, asked: Iterable[str] = ()) -> str | None:

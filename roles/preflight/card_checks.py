@@ -64,6 +64,10 @@ def _on_the_bus(site: Site, seen: Evidence, os: str, os_version: str) -> Iterato
         if device.is_nvswitch:
             yield note("nvswitch", f"[10de:{device.device:04x}] at {device.address}: needs the fabric manager")
             break
+        if device.is_switch_port:
+            fact = "leads to NVSwitches: needs the fabric manager and the subnet manager (nvlsm)"
+            yield note("nvswitch", f"[15b3:{device.device:04x}] at {device.address} {fact}")
+            break
 
 
 def _driver_for_all(site: Site, seen: Evidence) -> Iterator[Finding]:

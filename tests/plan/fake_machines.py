@@ -33,6 +33,7 @@ class Machine:
 
     cards: tuple[FakeCard, ...] = ()
     switches: int = 0
+    switch_ports: int = 0
     driver: str = ""
     apps: str = ""
     health: str = ""
@@ -55,7 +56,9 @@ class Machine:
             for number, card in enumerate(self.cards)
         ]
         switches = [f"0000:{number:02x}:00.0 0x10de 0x22a3 0x068000" for number in range(self.switches)]
-        return "\n".join(["0000:00:02.0 0x1af4 0x1050 0x030000 virtio-pci", *switches, *cards])
+        ports = [f"0000:{0x50 + number:02x}:00.0 0x15b3 0x1021 0x020700 SW_MNG" for number in range(self.switch_ports)]
+        others = ["0000:00:02.0 0x1af4 0x1050 0x030000 virtio-pci", "0000:40:00.0 0x15b3 0x1021 0x020700 mlx5_core"]
+        return "\n".join([*others, *switches, *ports, *cards])
 
     def evidence(self) -> dict[str, Any]:
         """The object that the script prints."""

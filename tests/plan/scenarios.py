@@ -68,6 +68,7 @@ SCENARIOS: dict[str, dict[str, Any]] = {
         machine=Machine((P100, A100)).with_driver(), ollama={"vision": {"gpus": ["GPU-77aa"]}}
     ),
     "p100-beside-b200": fake_host(machine=Machine((P100, B200)), phase=1),
+    "hgx-b200": fake_host(machine=Machine((B200,) * 8, switch_ports=4)),
     "nvswitch-eight-h100": fake_host(machine=Machine((H100,) * 8, switches=4)),
     "more-in-parallel-than-there-are": fake_host(vllm={"tensor_parallel_size": 2}),
     "a-card-that-is-not-there": fake_host(machine=ONE_H100.with_driver(), vllm={"gpus": ["GPU-lost"]}),

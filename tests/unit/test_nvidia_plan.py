@@ -17,6 +17,7 @@ from roles.site import site_from
 from tests.unit.host_programs import load
 
 H100, P100, B200 = (PciDevice(f"0000:{n}:00.0", d, 0x0302, "") for n, d in ((1, 0x2330), (2, 0x15F8), (3, 0x2901)))
+PORT = PciDevice("0000:50:00.0", 0x1021, 0x0207, "mlx5_core")
 UNKNOWN, SWITCH = PciDevice("0000:04:00.0", 0x3FFF, 0x0302, ""), PciDevice("0000:05:00.0", 0x22A3, 0x0680, "")
 
 
@@ -37,6 +38,17 @@ def test_the_kind_of_modules_follows_the_oldest_card(devices: list[PciDevice], e
 def test_a_host_with_nvswitches_gets_the_fabric_manager_and_others_do_not() -> None:
     assert "nvidia-fabricmanager" in driver_plan("debian", [H100, SWITCH], NvidiaSettings()).packages
     assert "nvidia-fabricmanager" not in driver_plan("debian", [H100], NvidiaSettings()).packages
+
+
+def test_nvlink_5_needs_the_subnet_manager_beside_a_fabric_manager_of_the_drivers_version() -> None:
+    plan = driver_plan("debian", [B200, PORT], NvidiaSettings())
+    assert "nvidia-fabricmanager" in plan.packages
+    assert "libnvidia-nscq" not in plan.packages, "it speaks to switches on the bus"
+    assert plan.beside == ("nvlsm", "infiniband-diags")
+    assert driver_plan("debian", [B200], NvidiaSettings()).beside == ()
+    there = {name: "580.178.04-1" for name in (*plan.packages, plan.pinning)}
+    assert not is_installed(plan, there)
+    assert is_installed(plan, {**there, "nvlsm": "2025.12.211-1", "infiniband-diags": "44.0-2"})
 
 
 def test_ubuntus_names_lose_the_branch_after_580() -> None:
