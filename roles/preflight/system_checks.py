@@ -14,9 +14,9 @@ from roles.preflight.findings import Finding, error, note, warning
 from roles.site import Site
 
 PLATFORMS = {
-    "WSL": "its driver belongs to Windows; install vLLM there by hand, or use a host that boots Linux itself",
-    "Jetson": "its driver is part of L4T; the generic one would break it. Use another host",
-    "vGPU guest": "its driver must be the one that the hypervisor's vendor gives; use a host with the whole card",
+    "WSL": "its driver belongs to Windows: take it out of the inventory, and use a host that boots Linux itself",
+    "Jetson": "its driver is part of L4T, the generic one would break it: take it out of the inventory",
+    "vGPU guest": "its driver must be the hypervisor's: take it out of the inventory, and use a host that has the whole card",
 }
 
 # By the wanted source: what is wrong with the one that is there, and its name.
@@ -48,7 +48,9 @@ def _package_manager(seen: Evidence) -> Iterator[Finding]:
         who = ", ".join(
             f"{line.partition(' ')[2] or 'a process'} (pid {line.split()[0]})" for line in seen.lock_holders
         )
-        yield warning("packages", f"{who} holds the package manager's lock", "the run waits up to 300 s for it")
+        pid = seen.lock_holders[0].split()[0]
+        remedy = f"the run waits up to 300 s for it; ps -fp {pid} on the host says what it does"
+        yield warning("packages", f"{who} holds the package manager's lock", remedy)
 
 
 def _reboot_flag(site: Site, seen: Evidence) -> Iterator[Finding]:
@@ -81,13 +83,15 @@ def _driver(site: Site, seen: Evidence, os: str) -> Iterator[Finding]:
         yield error(
             "driver",
             f"one was installed by NVIDIA's .run file ({seen.runfile}), beside the package manager",
-            f"{seen.runfile} --silent on the host, then reboot",
+            f"{seen.runfile} --silent on the host, then systemctl reboot",
         )
     yield from _origins(seen)
     yield from _kernel(seen, os)
     if seen.nouveau and site.nvidia.reboot == "ask-later":
         yield warning(
-            "nvidia.reboot", "nouveau drives the card, so this run ends with the outcome reboot-needed", "plan a reboot"
+            "nvidia.reboot",
+            "nouveau drives the card, so this run ends with the outcome reboot-needed",
+            "systemctl reboot on the host after it, then deploy again",
         )
     yield from _holds(site, seen)
     if seen.installed("unattended-upgrades") and not any("nvidia" in pattern for pattern in seen.unattended):
@@ -103,7 +107,7 @@ def _origins(seen: Evidence) -> Iterator[Finding]:
         yield error(
             "driver",
             f"the distribution's driver is installed ({names}{more}); it does not mix with NVIDIA's packages",
-            f"apt-get purge {' '.join(package.name for package in theirs)} on the host, then reboot",
+            f"apt-get purge {' '.join(package.name for package in theirs)} on the host, then systemctl reboot",
         )
 
 
@@ -174,7 +178,11 @@ def _docker(site: Site, seen: Evidence) -> Iterator[Finding]:
     try:
         daemon_settings(seen.daemon_json)
     except ValueError as problem:
-        yield error("docker", f"/etc/docker/daemon.json cannot be read: {problem}", "correct it on the host")
+        yield error(
+            "docker",
+            f"/etc/docker/daemon.json cannot be read: {problem}",
+            "correct /etc/docker/daemon.json on the host",
+        )
         return
     if seen.snap_docker:
         yield error("docker", "Docker is installed as a snap, which sees no card", "snap remove docker on the host")
@@ -206,7 +214,7 @@ def _other_docker(site: Site, seen: Evidence) -> Iterator[Finding]:
         yield error(
             "docker.replace_conflicting",
             f"{names} would be replaced while {_running(seen)} without live-restore, which would end with it",
-            'add "live-restore": true to /etc/docker/daemon.json, systemctl reload docker; or docker stop them',
+            'add "live-restore": true to /etc/docker/daemon.json, systemctl reload docker; or docker stop NAME, by docker ps',
         )
     elif settings.replace_conflicting:
         fact = f"{names} will be replaced; images stay, containers run on"
