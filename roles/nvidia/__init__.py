@@ -26,10 +26,20 @@ from roles.nvidia.plan import driver_plan
 if TYPE_CHECKING:
     from roles.site import Site
 
-# Neither a library upgrade under a running driver ("driver/library version mismatch") nor a new branch by night.
-BLACKLIST = 'Unattended-Upgrade::Package-Blacklist { "nvidia-"; "libnvidia-"; "libcuda"; "cuda-"; "firmware-nvidia-"; "nvlsm"; };\n'
+NOT_BY_NIGHT = "/etc/apt/apt.conf.d/52llm-nvidia"
+MODULES = "/etc/modules-load.d/llm-nvidia.conf"
 FABRIC = "/etc/systemd/system/nvidia-fabricmanager.service.d/llm.conf"
 NOUVEAU = "/etc/modprobe.d/llm-nouveau.conf"
+FILES = {
+    # Neither a library upgrade under a running driver ("driver/library version mismatch") nor a new branch by night.
+    NOT_BY_NIGHT: (
+        'Unattended-Upgrade::Package-Blacklist { "nvidia-"; "libnvidia-"; "libcuda"; "cuda-"; "firmware-nvidia-"; "nvlsm"; };\n'
+    ),
+    MODULES: "nvidia\nnvidia-uvm\n",
+    NOUVEAU: "blacklist nouveau\noptions nouveau modeset=0\n",
+    # The subnet manager, which the fabric manager starts, talks to the switches through this module.
+    FABRIC: "[Service]\nExecStartPre=-/sbin/modprobe ib_umad\n",
+}
 
 
 @deploy("NVIDIA")
@@ -43,23 +53,13 @@ def nvidia(site: Site) -> None:
 
 
 def configure(devices: list[PciDevice]) -> None:
-    write("Keep unattended upgrades away from the driver", "/etc/apt/apt.conf.d/52llm-nvidia", BLACKLIST)
-    write(
-        "Load the modules at boot, before any service looks for a card",
-        "/etc/modules-load.d/llm-nvidia.conf",
-        "nvidia\nnvidia-uvm\n",
-    )
-    write("Keep nouveau away from the card", NOUVEAU, "blacklist nouveau\noptions nouveau modeset=0\n")
+    write("Keep unattended upgrades away from the driver", NOT_BY_NIGHT, FILES[NOT_BY_NIGHT])
+    write("Load the modules at boot, before any service looks for a card", MODULES, FILES[MODULES])
+    write("Keep nouveau away from the card", NOUVEAU, FILES[NOUVEAU])
     initramfs_current(name="Keep nouveau out of the initramfs too", path=NOUVEAU)
-
     if packages_beside(devices):
         directory("Have a directory for the fabric manager's settings", dirname(FABRIC))
-        write(
-            "Have the fabric manager find the ports to its switches",
-            FABRIC,
-            "# The subnet manager, which it starts, talks to the switches through this module.\n"
-            "[Service]\nExecStartPre=-/sbin/modprobe ib_umad\n",
-        )
+        write("Have the fabric manager find the ports to its switches", FABRIC, FILES[FABRIC])
 
 
 def install(site: Site, devices: list[PciDevice]) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from roles.nvidia import NOT_BY_NIGHT, NOUVEAU
+from tests.plan.fake_deployed import DAEMON, DRIVERS, HELD, PLAN, deployed
 from tests.plan.fake_hosts import BOOKWORM, FRESH, fake_host
 from tests.plan.fake_machines import (
     A100,
@@ -167,4 +169,22 @@ SCENARIOS: dict[str, dict[str, Any]] = {
     "docker-of-one-version": fake_host(docker={"version": "28.0.1"}),
     "docker-as-a-snap": fake_host(machine=ONE_H100.saying(snap_docker="/snap/bin/docker")),
     "broken-daemon-json": fake_host(machine=ONE_H100.saying(daemon_json='{"log-driver": ')),
+    # After a deploy: nothing around the card is left to do, and what has drifted since is put right, that alone
+    "deployed": deployed(),
+    "deployed-hold-lost": deployed(held=tuple(name for name in HELD if name != "libcuda1")),
+    "deployed-newer-version-wanted": deployed(nvidia={"version": "580.182.01"}),
+    "deployed-part-upgraded-by-hand": deployed(
+        drivers=DRIVERS | {"libcuda1": "580.182.01-1", PLAN.packages[1]: "580.182.01-1"}
+    ),
+    "deployed-pinned-to-another-branch": deployed(
+        drivers={name: v for name, v in DRIVERS.items() if name != PLAN.pinning}
+        | {"nvidia-driver-pinning-595": "595.91.07-1"}
+    ),
+    "deployed-daemon-json-by-hand": deployed(
+        daemon={**{key: value for key, value in DAEMON.items() if key != "live-restore"}, "debug": True}
+    ),
+    "deployed-blacklist-by-hand": deployed(changed={NOT_BY_NIGHT: "# nobody needs this\n"}),
+    "deployed-nouveau-came-back": deployed(
+        loaded="", changed={NOUVEAU: ""}, machine=ONE_H100.saying(modules="nouveau 2605056 1 - Live 0x0")
+    ),
 }

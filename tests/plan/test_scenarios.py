@@ -72,6 +72,29 @@ def test_a_refusal_says_what_to_do_and_plans_no_step(run: Run, name: str) -> Non
     assert host["refused"] or host["steps"] != []
 
 
+PLAYED = ("NVIDIA", "GPU sharing", "Docker", "Container cards")
+DRIFTED = {
+    "deployed": [],
+    "deployed-hold-lost": ["NVIDIA | Hold every package of the driver"],
+    "deployed-newer-version-wanted": ["NVIDIA | Install the driver, the whole transaction judged first"],
+    "deployed-part-upgraded-by-hand": ["NVIDIA | Install the driver, the whole transaction judged first"],
+    "deployed-pinned-to-another-branch": ["NVIDIA | Install the driver, the whole transaction judged first"],
+    "deployed-daemon-json-by-hand": [
+        "Docker | Have Docker run with our keys in daemon.json and all others kept, or undo it"
+    ],
+    "deployed-blacklist-by-hand": ["NVIDIA | Keep unattended upgrades away from the driver"],
+    "deployed-nouveau-came-back": [
+        "NVIDIA | Keep nouveau away from the card",
+        "NVIDIA | Have the installed driver loaded",
+    ],
+}
+
+
+@pytest.mark.parametrize("name", DRIFTED)
+def test_of_a_deployed_host_only_what_has_drifted_is_put_right(run: Run, name: str) -> None:
+    assert [step for step in run.steps(name) if step.startswith(PLAYED)] == DRIFTED[name]
+
+
 def test_the_run_fails_because_of_the_refused_and_plans_the_others(run: Run) -> None:
     assert run.status == 1
     assert sum(seen(run, name)["refused"] for name in SCENARIOS) >= 20
