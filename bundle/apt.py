@@ -10,7 +10,7 @@ import os
 import re
 import subprocess
 from collections.abc import Iterator, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from urllib.parse import quote, unquote, urlsplit
@@ -18,7 +18,7 @@ from urllib.parse import quote, unquote, urlsplit
 from bundle.artefacts import Artefact, digest_of
 from bundle.errors import BundleError
 from bundle.fetching import Report, Web
-from bundle.needs import ARCHITECTURE, FABRIC, Group, Key, Repository, System
+from bundle.needs import ARCHITECTURE, BESIDE_FABRIC, FABRIC, Group, Key, Repository, System
 from roles.host_programs import load
 from roles.nvidia.plan import DriverPlan
 
@@ -135,11 +135,11 @@ def _packages(
     program = load(Path("roles/nvidia/host/install-driver"))
     for driver in drivers:
         report(f"  packages: driver {driver.branch}, {driver.kind} modules")
-        yield from once(apt.driver(driver, driver.packages, program))
-    if drivers and apt.known(FABRIC):
-        driver = drivers[0]
-        report(f"  packages: driver {driver.branch} for NVSwitch")
-        yield from once(apt.driver(driver, (*driver.packages, *apt.known(FABRIC)), program))
+        yield from once(apt.driver(driver, program))
+    if drivers and (fabric := apt.known(FABRIC)):
+        report(f"  packages: driver {drivers[0].branch} for NVSwitch")
+        switched = replace(drivers[0], packages=(*drivers[0].packages, *fabric), beside=tuple(apt.known(BESIDE_FABRIC)))
+        yield from once(apt.driver(switched, program))
 
 
 def key_of(key: Key, scratch: Path, web: Web) -> Artefact:
@@ -234,11 +234,11 @@ class Apt:
         command = ["apt-get", "install", "--print-uris", "--yes", option, *packages]
         return [self._artefact(*row) for row in parse_uris(self._command(command, f"packages of {about}").stdout)]
 
-    def driver(self, plan: DriverPlan, packages: Sequence[str], program: ModuleType) -> list[Artefact]:
+    def driver(self, plan: DriverPlan, program: ModuleType) -> list[Artefact]:
         """The driver as install-driver, the host's own program, would choose it. Raises BundleError."""
-        listed = self._command(["apt-cache", "madison", plan.pinning, *packages], "the driver").stdout
+        listed = self._command(["apt-cache", "madison", plan.pinning, *plan.packages], "the driver").stdout
         try:
-            best, wanted = program.choose(packages, program.parse_madison(listed), plan.branch, plan.version)
+            best, wanted = program.choose(plan.packages, program.parse_madison(listed), plan.branch, plan.version)
         except program.Refusal as refusal:
             raise BundleError(
                 "driver", str(refusal), "nvidia.branch, nvidia.version and nvidia.modules decide"
@@ -247,7 +247,7 @@ class Apt:
         names = "nvidia-* libnvidia-* libcuda* cuda-drivers* firmware-nvidia-* xserver-xorg-video-nvidia*"
         pattern.write_text(f"Package: {names}\nPin: version {best}-*\nPin-Priority: 1001\n", encoding="utf-8")
         try:
-            return self.closure(f"driver {best}", [plan.pinning, *wanted])
+            return self.closure(f"driver {best}", [plan.pinning, *wanted, *plan.beside])
         finally:
             pattern.unlink()
 

@@ -16,9 +16,10 @@ from roles.cards import NEWEST_OPEN_TO_ALL, Kind
 from roles.distribution import COMPONENTS, KEYRINGS, archives
 from roles.docker import repository_key, toolkit_packages
 from roles.docker_packages import wanted_packages
+from roles.driver_packages import FABRIC_MANAGER, compute_packages
 from roles.layout import adapter_lock, ollama_version, vllm_build
 from roles.mirrors import MirrorSettings
-from roles.nvidia.plan import DriverPlan, compute_packages
+from roles.nvidia.plan import DriverPlan
 from roles.nvidia.settings import NvidiaSettings
 from roles.pins import LOCKS, ROOT, pins
 from roles.site import Site
@@ -26,7 +27,8 @@ from roles.vllm import distribution_packages
 
 Thing = TypeVar("Thing")
 FLAVOURS = {"debian": ("amd64", "cloud-amd64"), "ubuntu": ("generic", "virtual")}
-FABRIC = ("nvidia-fabricmanager", "libnvidia-nscq")
+# For hosts with NVSwitches: at the driver's version, and beside it in any.
+FABRIC, BESIDE_FABRIC = (FABRIC_MANAGER, "libnvidia-nscq"), ("nvlsm", "infiniband-diags")
 ARCHITECTURE = "amd64"
 
 

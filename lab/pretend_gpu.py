@@ -47,21 +47,25 @@ P100 = PretendCard(0x15F8, "Tesla P100-PCIE-16GB", "6.0", 16384)
 B200 = PretendCard(0x2901, "NVIDIA B200", "10.0", 183359)
 
 
-def give(host: Host, cards: Sequence[PretendCard], switches: int = 0) -> None:
-    """Put the cards into the host, at once and at every boot. Needs a running host; a driver is not loaded by this."""
-    bus = ["address,vendor,device,class"]
+def give(host: Host, cards: Sequence[PretendCard], switches: int = 0, switch_ports: int = 0) -> None:
+    """Put the cards into the host, at once and at every boot. Needs a running host; a driver is not loaded by this.
+
+    :param switch_ports: network functions that lead to NVSwitches, as on a board with B200.
+    """
+    bus = ["address,vendor,device,class,vpd"]
     smi = ["index,uuid,name,compute_cap,memory.total,memory.used"]
     for number in range(switches):
-        bus.append(f"0000:{0x90 + number:02x}:00.0,0x10de,0x22a3,0x068000")
+        bus.append(f"0000:{0x90 + number:02x}:00.0,0x10de,0x22a3,0x068000,")
+    for number in range(switch_ports):
+        bus.append(f"0000:{0x50 + number:02x}:00.0,0x15b3,0x1021,0x020700,SMDL=SW_MNG")
     for number, card in enumerate(cards):
-        bus.append(f"0000:{0xA0 + number:02x}:00.0,0x10de,0x{card.device:04x},0x030200")
+        bus.append(f"0000:{0xA0 + number:02x}:00.0,0x10de,0x{card.device:04x},0x030200,")
         smi.append(f"{number},GPU-pretend-{number},{card.name},{card.capability},{card.memory},0")
     put(host, "/etc/llm-lab/pci.csv", "\n".join(bus) + "\n")
     put(host, "/etc/llm-lab/gpus.csv", "\n".join(smi) + "\n")
     put(host, "/etc/systemd/system/llm-lab-kernel.service", UNIT)
     put(host, PROGRAM, STAND_IN.read_text(encoding="utf-8"), "755")
-    for name in ("modprobe", "rmmod", "modinfo"):
-        path = f"/usr/sbin/{name}"
+    for path in ("/usr/sbin/modprobe", "/usr/sbin/rmmod", "/usr/sbin/modinfo", "/usr/bin/uname"):
         host.ssh(f"dpkg-divert --quiet --local --rename --add {path}; ln -sfn {PROGRAM} {path}")
     host.ssh("systemctl daemon-reload; systemctl enable --quiet llm-lab-kernel; systemctl restart llm-lab-kernel")
 

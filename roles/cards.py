@@ -11,9 +11,12 @@ from typing import Literal
 
 from pyinfra.api import FactBase
 
-VENDOR = 0x10DE
+VENDOR, MELLANOX = 0x10DE, 0x15B3
 DISPLAY, BRIDGE = 0x03, 0x06  # PCI base classes; an NVSwitch shows itself as a bridge
 NVSWITCH_CLASS = 0x0680
+# From NVLink 5 on (HGX B200) the switches are not on the bus. They are reached through network functions of Mellanox whose
+# product data says so. Source: fabric manager user guide, "Fourth generation NVSwitch", August 2026.
+SWITCH_PORT_CLASS, SWITCH_PORT_MARK = 0x0207, "SW_MNG"
 NEWEST_OPEN_TO_ALL = 580  # the last branch with proprietary modules for Maxwell, Pascal and Volta
 # vLLM's floor for prebuilt wheels: Turing. Pascal is 6.x, Volta 7.0 (vLLM 0.33.0, "Supported hardware").
 VLLM_FLOOR = 7.5
@@ -75,7 +78,10 @@ _CHIPS: tuple[tuple[int, int, Generation], ...] = (
 
 @dataclass(frozen=True)
 class PciDevice:
-    """A device of NVIDIA. `pci_class` as in sysfs without the interface, 0x0302; `driver` is "" where none is bound."""
+    """A device of NVIDIA, or one that leads to its switches.
+
+    `pci_class` as in sysfs without the interface, 0x0302; `driver` is "" where none is bound.
+    """
 
     address: str
     device: int
@@ -89,6 +95,10 @@ class PciDevice:
     @property
     def is_nvswitch(self) -> bool:
         return self.pci_class == NVSWITCH_CLASS
+
+    @property
+    def is_switch_port(self) -> bool:
+        return self.pci_class == SWITCH_PORT_CLASS
 
     @property
     def generation(self) -> Generation | None:
@@ -107,22 +117,26 @@ def generation_of(device: int) -> Generation | None:
 def parse_devices(lines: Iterable[str]) -> list[PciDevice]:
     """Devices of NVIDIA among lines of `address vendor device class driver`, numbers as sysfs writes them (`0x030200`).
 
-    Lines that are none (a device that vanished while it was read) are left out.
+    A line of another vendor counts where its last word is SWITCH_PORT_MARK. Lines that are no device (one that vanished while it
+    was read) are left out.
     """
     devices = []
     for line in lines:
         words = line.split()
+        marked = words[-1:] == [SWITCH_PORT_MARK]
+        words = words[: len(words) - marked]
         try:
             vendor, device, pci_class = (int(word, 16) for word in words[1:4])
         except ValueError:
             continue
-        if vendor == VENDOR and pci_class >> 16 in (DISPLAY, BRIDGE):
+        is_port = vendor == MELLANOX and pci_class >> 8 == SWITCH_PORT_CLASS and marked
+        if is_port or (vendor == VENDOR and pci_class >> 16 in (DISPLAY, BRIDGE)):
             devices.append(PciDevice(words[0], device, pci_class >> 8, words[4] if len(words) > 4 else ""))
     return sorted(devices, key=lambda found: found.address)
 
 
 class NvidiaDevices(FactBase[list[PciDevice]]):
-    """Cards and NVSwitches on the PCI bus; needs no driver and no lspci."""
+    """Cards, NVSwitches and ports to them on the PCI bus; needs no driver and no lspci."""
 
     @staticmethod
     def default() -> list[PciDevice]:
@@ -132,7 +146,10 @@ class NvidiaDevices(FactBase[list[PciDevice]]):
         return (
             "for d in /sys/bus/pci/devices/*; do "
             'echo "${d##*/} $(cat $d/vendor $d/device $d/class 2>/dev/null | tr "\\n" " ")'
-            '$(basename "$(readlink $d/driver 2>/dev/null)" 2>/dev/null)"; done; true'
+            '$(basename "$(readlink $d/driver 2>/dev/null)" 2>/dev/null)'
+            # Product data of one vendor only: some devices take seconds to tell theirs.
+            f'$(grep -qs {MELLANOX:#06x} $d/vendor && grep -qs {SWITCH_PORT_MARK} $d/vpd && echo " {SWITCH_PORT_MARK}")"; '
+            "done; true"
         )
 
     def process(self, output: list[str]) -> list[PciDevice]:

@@ -7,7 +7,7 @@ import shlex
 import sys
 from datetime import datetime, timezone
 
-from pyinfra.api import Host
+from pyinfra.api import FactBase, Host
 
 from roles.layout import STATE
 from roles.secrets import privileges
@@ -37,3 +37,24 @@ def end_with(host: Host, result: str, reason: str, then: str) -> None:
 def forget_outcome() -> str:
     """The command that removes what an earlier run left; nothing to do is no error."""
     return f"rm -f {OUTCOME_FILE}"
+
+
+class Outcome(FactBase["dict[str, str] | None"]):
+    """What OUTCOME_FILE says; None where the last run left nothing to be done. For machines, with every host in one object:
+
+    pyinfra --json inventory fact roles.outcomes.Outcome
+    """
+
+    @staticmethod
+    def default() -> dict[str, str] | None:
+        return None
+
+    def command(self) -> str:
+        return f"cat {OUTCOME_FILE} 2>/dev/null; true"
+
+    def process(self, output: list[str]) -> dict[str, str] | None:
+        try:
+            said = json.loads("\n".join(output))
+        except ValueError:
+            return None
+        return said if isinstance(said, dict) else None

@@ -1,8 +1,8 @@
 """Every test, in two runs of pytest side by side: `python -m tests`. Words that follow go to both, such as `-x` or `--durations=9`.
 
-Hosts boot, settle and answer over ssh while a processor has nothing to do; the other tests have that time. (Not pytest-xdist: all tests
-of the lab share its hosts, and what a run says is shown while it is said.) Each line comes
-behind the name of its run, at once. Exit status: 0 when both runs passed, else that of the run that did not.
+Hosts boot, settle and answer over ssh while a processor has nothing to do; the other tests have that time. (Not pytest-xdist: all
+tests of the lab share its hosts, and what a run says is shown while it is said, behind its name.) Exit status: 0 when both runs
+passed, else that of the run that did not.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import sys
 import threading
 from collections.abc import Mapping, Sequence
 
-# By name, which tests a run has. pytest's 5 means that no test was chosen, as with `-k`.
-RUNS = {"hosts": "lab", "others": "not lab"}
-PASSED = (0, 5)
+RUNS = {"hosts": "lab", "others": "not lab"}  # by name, which tests a run has
+NOTHING_CHOSEN = 5  # pytest's own; with `-k` one of the runs may have no test
+WORDS = {0: "passed", NOTHING_CHOSEN: "no test was chosen"}
 
 
 def run(marks: Mapping[str, str], words: Sequence[str]) -> int:
@@ -39,8 +39,11 @@ def run(marks: Mapping[str, str], words: Sequence[str]) -> int:
     for reader in readers:
         reader.join()
     for name, status in zip(started, statuses, strict=True):
-        print(f"{name:{width}} | {'passed' if status in PASSED else f'did not pass (status {status})'}", flush=True)
-    return next((status for status in statuses if status not in PASSED), 0)
+        print(f"{name:{width}} | {WORDS.get(status, f'did not pass (status {status})')}", flush=True)
+    wrong = [status for status in statuses if status != 0]
+    return next(
+        (status for status in wrong if status != NOTHING_CHOSEN), NOTHING_CHOSEN if len(wrong) == len(marks) else 0
+    )
 
 
 def _show(prefix: str, process: subprocess.Popen[str]) -> None:

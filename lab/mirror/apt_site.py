@@ -41,6 +41,7 @@ def _make(key: debs.SigningKey, target: Path) -> None:
         cache.say(f"apt: driver {version}")
         for deb in driver_packages.driver_packages(version, architecture):
             debs.build(deb, cuda)
+    debs.build(driver_packages.subnet_manager(architecture), cuda)
     debs.build(driver_packages.keyring(DISTRIBUTION, folder, key.public(armored=False)), cuda)
     (cuda / CUDA_KEY_FILE).write_bytes(key.public(armored=True))
     publish_driver = partial(debs.publish, key=key, origin="NVIDIA", label="NVIDIA CUDA")

@@ -14,6 +14,7 @@ from pathlib import Path
 from lab.mirror.debs import Deb
 
 VERSIONS = ("580.178.04", "580.182.01", "595.91.07")
+SUBNET_MANAGER_VERSION = "2025.12.211-1"
 LAST_BRANCH_IN_NAMES = 580
 SOURCE = "nvidia-graphics-drivers"
 STAND_INS = Path(__file__).resolve().parents[1] / "stand_ins"
@@ -93,8 +94,15 @@ def driver_packages(version: str, architecture: str) -> Iterator[Deb]:
     everything = ("nvidia-driver", "nvidia-driver-cuda")
     yield deb("nvidia-open", "NVIDIA driver with open modules", *everything, "nvidia-kernel-open-dkms")
     yield deb("cuda-drivers", "NVIDIA driver with closed modules", *everything, "nvidia-kernel-dkms")
-    # For NVSwitch and rack systems; the service of the real fabric manager refuses to start beside another driver version.
-    yield deb("nvidia-fabricmanager", "NVIDIA fabric manager")
+    # For NVSwitch and rack systems.
+    yield deb(
+        "nvidia-fabricmanager", "NVIDIA fabric manager",
+        files={
+            "/usr/bin/nv-fabricmanager": _stand_in("nvidia_fabricmanager_stand_in"),
+            "/lib/systemd/system/nvidia-fabricmanager.service": _stand_in("nvidia_fabricmanager_stand_in.service"),
+            "/usr/share/nvidia/nvswitch/stand-in-version": f"{version}\n",
+        },
+    )  # fmt: skip
     yield deb("libnvidia-nscq", "NVIDIA NVSwitch configuration and query library")
     yield deb("nvidia-imex", "NVIDIA internode memory exchange")
     branch = branch_of(version)
@@ -103,6 +111,15 @@ def driver_packages(version: str, architecture: str) -> Iterator[Deb]:
         yield deb(f"cuda-drivers-{branch}", f"NVIDIA driver {branch} with closed modules", "cuda-drivers")
     yield pinning(version, f"{version}-*", exact)
     yield pinning(str(branch), f"{branch}.*", exact)
+
+
+def subnet_manager(architecture: str) -> Deb:
+    """`nvlsm`, which the fabric manager starts on NVLink 5; its version is none of the driver's."""
+    files: dict[str, str | bytes] = {"/opt/nvidia/nvlsm/sbin/nvlsm": "#!/bin/sh\nexec sleep infinity\n"}
+    return Deb(
+        "nvlsm", SUBNET_MANAGER_VERSION, "NVIDIA NVLink subnet manager", architecture, depends=("libibumad3",), files=files,
+        scripts={"postinst": "#!/bin/sh\nchmod 755 /opt/nvidia/nvlsm/sbin/nvlsm\n"},
+    )  # fmt: skip
 
 
 def pinning(what: str, pattern: str, package_version: str) -> Deb:

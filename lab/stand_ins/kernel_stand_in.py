@@ -1,19 +1,23 @@
 #!/usr/bin/python3 -I
 """What plays the kernel's part of a GPU on a lab host: cards on the PCI bus, and a driver module that is loaded or not.
 
-    kernel-stand-in boot      show the cards; load what a real boot would load
+    kernel-stand-in boot      choose the kernel, show the cards, load what a real boot would load
     modprobe nvidia           (this file under that name) load the installed driver
     modinfo -F version nvidia the version of the module that DKMS has built
     modprobe -r nvidia        unload it; refused while a process of /etc/llm-lab/compute-apps.csv uses a card
+    uname -r                  the kernel that this boot chose: the newest in /boot, as a boot loader would
 
-/etc/llm-lab/pci.csv lists the bus (address,vendor,device,class). The loaded version shows itself in /proc/driver/nvidia/version
+/etc/llm-lab/pci.csv lists the bus (address,vendor,device,class,vpd). The loaded version shows itself in /proc/driver/nvidia/version
 as with the real module. /sys/module and /proc/modules cannot be played: the lab's kernel may have neither.
+On a host with files /boot/vmlinuz-… a module exists for the kernels whose headers are in /usr/src: DKMS builds as soon as it
+has headers and driver, whichever comes last. Without such files the kernel is the lab's own, and a module exists for it.
 Faults: /etc/llm-lab/faults holds words, one per line: `no-headers` (DKMS built nothing), `key-rejected` (Secure Boot).
 """
 
 from __future__ import annotations
 
 import csv
+import os
 import re
 import shutil
 import subprocess
@@ -24,6 +28,8 @@ SETTINGS = Path("/etc/llm-lab")
 STATE = Path("/run/llm-lab/kernel")
 PROC = STATE / "proc-driver"
 BUS = STATE / "pci"
+RELEASE = STATE / "release"
+REAL_UNAME = "/usr/bin/uname.distrib"  # where dpkg-divert has put it
 NVIDIA = ("nvidia", "nvidia-uvm", "nvidia_uvm", "nvidia-modeset", "nvidia_modeset", "nvidia-drm", "nvidia_drm")
 
 
@@ -46,6 +52,22 @@ def faults() -> set[str]:
     return set(file.read_text().split()) if file.is_file() else set()
 
 
+def kernels() -> list[str]:
+    """Releases of the kernels in /boot, the newest last."""
+    found = [file.name.removeprefix("vmlinuz-") for file in Path("/boot").glob("vmlinuz-*")]
+    return sorted(found, key=lambda release: [int(number) for number in re.findall(r"\d+", release)])
+
+
+def kernel() -> str:
+    """The release of the running kernel, "" where none is played."""
+    return RELEASE.read_text().strip() if RELEASE.is_file() else ""
+
+
+def built(release: str) -> bool:
+    """Whether DKMS has built the installed driver for a kernel; "" where none is played."""
+    return "no-headers" not in faults() and (not release or Path(f"/usr/src/linux-headers-{release}").is_dir())
+
+
 def loaded() -> str:
     """The version of the loaded module, "" without one."""
     file = PROC / "nvidia" / "version"
@@ -58,8 +80,8 @@ def load() -> int:
     if loaded():
         return 0
     driver = installed()
-    if driver is None or "no-headers" in faults():
-        print("modprobe: FATAL: Module nvidia not found in directory /lib/modules", file=sys.stderr)
+    if driver is None or not built(kernel()):
+        print(f"modprobe: FATAL: Module nvidia not found in directory /lib/modules/{kernel()}", file=sys.stderr)
         return 1
     if "key-rejected" in faults():
         print("modprobe: ERROR: could not insert 'nvidia': Key was rejected by service", file=sys.stderr)
@@ -73,19 +95,21 @@ def load() -> int:
 
 
 def unload() -> int:
-    """Unload the driver, unless somebody computes."""
+    """Unload the driver, unless somebody computes or the fabric manager runs."""
     apps = SETTINGS / "compute-apps.csv"
-    if loaded() and apps.is_file() and len(apps.read_text().splitlines()) > 1:
+    busy = apps.is_file() and len(apps.read_text().splitlines()) > 1
+    fabric = subprocess.run(["systemctl", "is-active", "--quiet", "nvidia-fabricmanager"], check=False)
+    if loaded() and (busy or fabric.returncode == 0):
         print("rmmod: ERROR: Module nvidia is in use", file=sys.stderr)
         return 1
     shutil.rmtree(PROC / "nvidia", ignore_errors=True)
     return 0
 
 
-def tell_version() -> int:
-    """What modinfo says of the module's version; nothing is known of other fields."""
+def tell_version(release: str) -> int:
+    """What modinfo says of the version of a kernel's module; nothing is known of other fields."""
     driver = installed()
-    if driver is None or "no-headers" in faults():
+    if driver is None or not built(release):
         print("modinfo: ERROR: Module nvidia not found.", file=sys.stderr)
         return 1
     print(driver[0])
@@ -105,7 +129,16 @@ def show_cards() -> None:
             device.mkdir()
             for name in ("vendor", "device", "class"):
                 (device / name).write_text(row[name] + "\n")
+            if row.get("vpd"):
+                (device / "vpd").write_text(row["vpd"])
     mount("-t", "overlay", "overlay", "-o", f"lowerdir={BUS}:/sys/bus/pci/devices", "/sys/bus/pci/devices")
+
+
+def choose_kernel() -> None:
+    """Have the newest kernel in /boot run, where there is one."""
+    if kernels():
+        RELEASE.write_text(kernels()[-1] + "\n")
+        mount("--bind", str(RELEASE), "/proc/sys/kernel/osrelease")
 
 
 def mount(*words: str) -> None:
@@ -114,12 +147,13 @@ def mount(*words: str) -> None:
 
 def boot() -> int:
     """What happens before any service: the bus is there, and modules-load.d is read."""
-    for target in ("/sys/bus/pci/devices", "/proc/driver"):
+    for target in ("/sys/bus/pci/devices", "/proc/driver", "/proc/sys/kernel/osrelease"):
         while subprocess.run(["mountpoint", "-q", target], check=False).returncode == 0:
             subprocess.run(["umount", target], check=True)
     shutil.rmtree(STATE, ignore_errors=True)
     PROC.mkdir(parents=True)
     mount("--bind", str(PROC), "/proc/driver")
+    choose_kernel()
     show_cards()
     # Debian's modules.conf is a link that may point nowhere.
     files = [file for file in Path("/etc/modules-load.d").glob("*.conf") if file.is_file()]
@@ -135,9 +169,15 @@ def main(arguments: list[str]) -> int:
     words = arguments[1:]
     if name == "kernel-stand-in":
         return {"boot": boot, "load": load, "unload": unload}[words[0]]()
+    if name == "uname":
+        if words != ["-r"] or not kernel():
+            os.execv(REAL_UNAME, ["uname", *words])
+        print(kernel())
+        return 0
     modules = [word for word in words if not word.startswith("-")]
     if name == "modinfo":
-        return tell_version() if "nvidia" in modules else 1
+        release = words[words.index("-k") + 1] if "-k" in words else kernel()
+        return tell_version(release) if "nvidia" in modules else 1
     if not set(modules) & set(NVIDIA):
         return 0
     if name == "rmmod" or {"-r", "--remove"} & set(words):

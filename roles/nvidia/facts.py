@@ -13,23 +13,38 @@ from roles.nvidia.plan import DriverPlan, reason_to_reload
 
 # By distribution, one of these carries the module's source: NVIDIA's names for Debian and for Ubuntu.
 MODULE_PACKAGES = ("nvidia-kernel-open-dkms", "nvidia-kernel-dkms", "nvidia-dkms-*")
-DRIVER_GLOBS = ("nvidia-*", "libnvidia-*", "libcuda*", "cuda-drivers*", "firmware-nvidia-*")
+# Debian's and Ubuntu's flag; one name of a package on a line. Both files are gone after a reboot.
+REBOOT_FLAG = "/run/reboot-required.pkgs"
+ANSWERED = "/run/llm/reboot-answered"  # who had asked when the modules were last loaded
+DRIVER_GLOBS = (
+    "nvidia-*",
+    "libnvidia-*",
+    "libcuda*",
+    "cuda-drivers*",
+    "firmware-nvidia-*",
+    "nvlsm",
+    "infiniband-diags",
+)
 
 
 @dataclass(frozen=True)
 class Versions:
-    """Versions such as "580.178.04"; None where there is none."""
+    """Versions such as "580.178.04"; None where there is none.
+
+    asked: packages that have set the distribution's reboot flag since the modules were last loaded, or since the boot.
+    """
 
     loaded: str | None
     installed: str | None
+    asked: tuple[str, ...] = ()
 
     @property
     def reason_to_reload(self) -> str | None:
-        return reason_to_reload(self.loaded, self.installed)
+        return reason_to_reload(self.loaded, self.installed, self.asked)
 
     @property
-    def is_not_loaded(self) -> bool:
-        """A driver is installed, and the kernel runs another one or none."""
+    def must_be_loaded(self) -> bool:
+        """A driver is installed, and the kernel must get it anew."""
         return self.reason_to_reload is not None
 
 
@@ -44,7 +59,8 @@ class DriverVersions(FactBase[Versions]):
         names = " ".join(f"'{name}'" for name in MODULE_PACKAGES)
         return (
             "echo loaded $(cat /sys/module/nvidia/version 2>/dev/null || head -n 1 /proc/driver/nvidia/version 2>/dev/null); "
-            f"dpkg-query -W -f='installed ${{Version}} ${{db:Status-Status}}\\n' {names} 2>/dev/null; true"
+            f"dpkg-query -W -f='installed ${{Version}} ${{db:Status-Status}}\\n' {names} 2>/dev/null; "
+            f"sed 's/^/asked /' {REBOOT_FLAG} 2>/dev/null; sed 's/^/answered /' {ANSWERED} 2>/dev/null; true"
         )
 
     def process(self, output: list[str]) -> Versions:
@@ -53,13 +69,16 @@ class DriverVersions(FactBase[Versions]):
 
 def parse_versions(output: list[str]) -> Versions:
     loaded = installed = None
+    told: dict[str, list[str]] = {"asked": [], "answered": []}
     for line in output:
         word = line.split()
         if word[:1] == ["loaded"]:
             loaded = driver_version(line) or None
         elif word[:1] == ["installed"] and word[-1] == "installed":
             installed = upstream(word[1])
-    return Versions(loaded, installed)
+        elif len(word) == 2 and word[0] in told:
+            told[word[0]].append(word[1])
+    return Versions(loaded, installed, tuple(name for name in told["asked"] if name not in told["answered"]))
 
 
 def upstream(version: str) -> str:
@@ -68,7 +87,7 @@ def upstream(version: str) -> str:
 
 
 class DriverPackages(FactBase[dict[str, str]]):
-    """Version by name of every installed package whose name is like a driver's."""
+    """Version by name of every installed package whose name is like a driver's, and of those beside it."""
 
     @staticmethod
     def default() -> dict[str, str]:
@@ -85,16 +104,52 @@ class DriverPackages(FactBase[dict[str, str]]):
 
 
 def is_installed(plan: DriverPlan, packages: dict[str, str]) -> bool:
-    """Whether every package of the plan is there, all of one version, in the branch, and the pinning beside them."""
+    """Whether every package of the plan is there, the driver's of one version, in the branch, and the pinning with them."""
     versions = {upstream(packages[name]) for name in plan.packages if name in packages}
     fits = all(version.startswith(f"{plan.branch}.") and plan.version in (None, version) for version in versions)
-    complete = all(name in packages for name in (plan.pinning, *plan.packages))
+    complete = all(name in packages for name in (plan.pinning, *plan.packages, *plan.beside))
     return complete and fits and len(versions) == 1
 
 
 def to_be_held(packages: dict[str, str], version: str) -> Iterable[str]:
     """The installed packages of this driver version."""
     return sorted(name for name, present in packages.items() if upstream(present) == version)
+
+
+class NextKernel(FactBase["str | None"]):
+    """The kernel that the next boot brings, if it is another than the running one and the driver's modules were built for it."""
+
+    @staticmethod
+    def default() -> str | None:
+        return None
+
+    def command(self) -> str:
+        return (
+            "next=$(ls /boot/vmlinuz-* 2>/dev/null | sed 's|.*/vmlinuz-||' | sort -V | tail -n 1); "
+            '[ -n "$next" ] && [ "$next" != "$(uname -r)" ] && modinfo -k "$next" -F version nvidia >/dev/null 2>&1 '
+            '&& echo "$next"; true'
+        )
+
+    def process(self, output: list[str]) -> str | None:
+        return output[0] if output else None
+
+
+class KernelHeaders(FactBase[str]):
+    """Headers of one kernel release: "installed", "offered" by a repository, or "" where nobody has them."""
+
+    @staticmethod
+    def default() -> str:
+        return ""
+
+    def command(self, kernel: str) -> str:
+        package = f"linux-headers-{kernel}"
+        return (
+            f"dpkg-query -W -f='${{db:Status-Status}}\\n' {package} 2>/dev/null | grep -x installed || "
+            f"apt-cache madison {package} 2>/dev/null | sed -n '1s/.*/offered/p'; true"
+        )
+
+    def process(self, output: list[str]) -> str:
+        return output[0] if output else ""
 
 
 class StaleInitramfs(FactBase[bool]):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator
+from posixpath import dirname
 
 from pyinfra import host, logger
 from pyinfra.api import FunctionCommand, Host, QuoteString, State, StringCommand, operation
@@ -11,7 +12,17 @@ from pyinfra.facts.files import File
 
 from roles.held_packages import HeldPackages
 from roles.layout import LIBEXEC
-from roles.nvidia.facts import DriverPackages, DriverVersions, StaleInitramfs, is_installed, to_be_held
+from roles.nvidia.facts import (
+    ANSWERED,
+    REBOOT_FLAG,
+    DriverPackages,
+    DriverVersions,
+    KernelHeaders,
+    NextKernel,
+    StaleInitramfs,
+    is_installed,
+    to_be_held,
+)
 from roles.nvidia.plan import DriverPlan, obstacle
 from roles.outcomes import OUTCOME_FILE, REBOOT_NEEDED, end_with, forget_outcome
 from roles.secrets import privileges
@@ -19,6 +30,7 @@ from roles.secrets import privileges
 Commands = Generator[StringCommand | FunctionCommand, None, None]
 REBOOT_TIMEOUT_S = 900  # servers with much memory test it for minutes
 UNLOAD = "modprobe -r nvidia_uvm nvidia_drm nvidia_modeset nvidia"
+ANSWER = f"mkdir -p {dirname(ANSWERED)} && cat {REBOOT_FLAG} >{ANSWERED} 2>/dev/null"
 
 
 @operation()
@@ -30,6 +42,7 @@ def driver_installed(plan: DriverPlan) -> Commands:
     version = ["--version", plan.version] if plan.version else []
     yield StringCommand(
         f"{LIBEXEC}/install-driver", "--branch", plan.branch, "--pinning", QuoteString(plan.pinning), *version,
+        *(f"--beside={package}" for package in plan.beside),
         *(QuoteString(package) for package in plan.packages),
     )  # fmt: skip
 
@@ -62,7 +75,7 @@ def driver_loaded(may_reboot: bool) -> Commands:
     Where a reboot is needed and not allowed, the run ends on this host with the outcome reboot-needed.
     """
     versions = host.get_fact(DriverVersions)
-    if versions.installed and not versions.is_not_loaded:
+    if versions.installed and not versions.must_be_loaded:
         if host.get_fact(File, path=OUTCOME_FILE):
             yield StringCommand(forget_outcome())
         else:
@@ -73,13 +86,16 @@ def driver_loaded(may_reboot: bool) -> Commands:
 
 def _load(state: State, host: Host, may_reboot: bool) -> bool:
     sudo = privileges(host)
-    if not host.get_fact(DriverVersions).is_not_loaded:
+    if not host.get_fact(DriverVersions).must_be_loaded:
         return True  # its packages brought it along
     said = _reload(host, sudo)
     versions = host.get_fact(DriverVersions)
-    if versions.is_not_loaded and (problem := obstacle(said)):
+    next_kernel = host.get_fact(NextKernel)
+    if versions.must_be_loaded and (problem := obstacle(said, next_kernel)):
         return _give_up(host, sudo, problem)
     if (reason := versions.reason_to_reload) is not None:
+        if next_kernel:
+            reason += f"; kernel {next_kernel}, which the next boot brings, has its modules"
         if not may_reboot:
             then = f"systemctl reboot on the host, then: pyinfra inventory deploy.py -y --limit {host.name}"
             end_with(host, REBOOT_NEEDED, reason, then)
@@ -87,7 +103,7 @@ def _load(state: State, host: Host, may_reboot: bool) -> bool:
         logger.info(f"{host.print_prefix}{reason}; rebooting")
         if not _reboot(host, sudo):
             return _give_up(host, sudo, f"it did not come back within {REBOOT_TIMEOUT_S} s of a reboot")
-        if host.get_fact(DriverVersions).is_not_loaded:
+        if host.get_fact(DriverVersions).must_be_loaded:
             said = _reload(host, sudo)
         if (reason := host.get_fact(DriverVersions).reason_to_reload) is not None:
             return _give_up(host, sudo, obstacle(said) or f"{reason}, after a reboot too: is nvidia.modules right?")
@@ -97,9 +113,10 @@ def _load(state: State, host: Host, may_reboot: bool) -> bool:
 
 def _reload(host: Host, sudo: dict[str, object]) -> str:
     """Unload what is loaded, load what is installed; what the tools said. The kernel refuses while somebody uses a card."""
+    daemons = "nvidia-fabricmanager nvidia-persistenced"  # they hold the cards, and the first is of one driver version
     command = (
-        f"systemctl stop nvidia-persistenced 2>/dev/null; {{ {UNLOAD} && modprobe nvidia && modprobe nvidia-uvm; }} 2>&1; "
-        "systemctl start nvidia-persistenced 2>/dev/null; true"
+        f"systemctl stop {daemons} 2>/dev/null; {{ {UNLOAD} && modprobe nvidia && modprobe nvidia-uvm; }} 2>&1 "
+        f"&& {{ {ANSWER}; }}; systemctl start {daemons} 2>/dev/null; true"
     )
     _, output = host.run_shell_command(command, **sudo)
     return output.stdout
@@ -133,6 +150,19 @@ def _give_up(host: Host, sudo: dict[str, object], problem: str) -> bool:
     for line in output.stdout_lines:
         logger.error(f"{host.print_prefix}    {line}")
     return False
+
+
+@operation()
+def kernel_headers_installed(kernel: str) -> Commands:
+    """Have the running kernel's own headers, where somebody offers them: the flavour's package brings the newest kernel's."""
+    state = host.get_fact(KernelHeaders, kernel=kernel)
+    if state != "offered":
+        host.noop(f"headers of {kernel}: {state or 'no repository has them'}")
+        return
+    yield StringCommand(
+        "DEBIAN_FRONTEND=noninteractive", "apt-get", "install", "-y", "--no-install-recommends",
+        QuoteString(f"linux-headers-{kernel}"),
+    )  # fmt: skip
 
 
 @operation()

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from roles.cards import Kind, PciDevice, module_kind
+from roles.driver_packages import compute_packages, fabric_packages, is_drivers, packages_beside
 from roles.nvidia.settings import NvidiaSettings
 from roles.pins import pins
-
-LAST_BRANCH_IN_NAMES = 580  # from 590 on NVIDIA's Ubuntu packages drop the branch from their names
 
 
 @dataclass(frozen=True)
@@ -19,6 +18,7 @@ class DriverPlan:
     version: exactly this one; None for the newest of the branch that the repository has when there is none yet.
     pinning: keeps apt on the branch; goes in before the driver.
     packages: all of one version, the fabric manager of an NVSwitch host among them.
+    beside: in the same transaction, of whatever version there is.
     """
 
     branch: str
@@ -26,6 +26,7 @@ class DriverPlan:
     kind: Kind
     pinning: str
     packages: tuple[str, ...]
+    beside: tuple[str, ...] = ()
 
 
 def driver_plan(distribution: str, devices: Sequence[PciDevice], settings: NvidiaSettings) -> DriverPlan:
@@ -33,61 +34,41 @@ def driver_plan(distribution: str, devices: Sequence[PciDevice], settings: Nvidi
     branch = settings.branch or pins().nvidia.branch
     kind = module_kind(devices, settings.modules)
     packages = (*compute_packages(distribution, branch, kind), *fabric_packages(devices))
-    return DriverPlan(branch, settings.version, kind, f"nvidia-driver-pinning-{branch}", packages)
+    pinning = f"nvidia-driver-pinning-{branch}"
+    return DriverPlan(branch, settings.version, kind, pinning, packages, packages_beside(devices))
 
 
-def compute_packages(distribution: str, branch: str, kind: Kind) -> tuple[str, ...]:
-    """The compute-only set: kernel modules, libraries, nvidia-smi, persistence daemon; no X, no GL.
+def reason_to_reload(loaded: str | None, installed: str | None, asked: Iterable[str] = ()) -> str | None:
+    """Why the kernel must get the driver anew, by a reload or else a reboot; None when nothing of ours needs it.
 
-    Names: NVIDIA driver installation guide, "Compute-only" for Debian; for Ubuntu the headless metapackages, and the
-    renaming table "Ubuntu 590 and later packages". Played in the lab for Debian 12; nothing of Ubuntu was installed.
+    The three-way test: another driver is loaded than installed, none is loaded, or the distribution's flag
+    (/run/reboot-required) was set by a package of the driver itself, as when it is rebuilt with the same version. What else
+    sets the flag - a kernel, libc6 - is the operator's to follow: the driver runs, and a reboot would end running work for it.
+
+    :param asked: the packages that have set the flag since the modules were loaded.
     """
-    if distribution == "debian":
-        modules = "nvidia-kernel-open-dkms" if kind == "open" else "nvidia-kernel-dkms"
-        return (modules, "nvidia-driver-cuda", "nvidia-persistenced")
-    named = f"-{branch}" if int(branch) <= LAST_BRANCH_IN_NAMES else ""
-    return (f"nvidia-headless{named}{'-open' if kind == 'open' else ''}", f"nvidia-utils{named}")
-
-
-def fabric_packages(devices: Sequence[PciDevice]) -> tuple[str, ...]:
-    """What an NVSwitch host needs besides, at exactly the driver's version, or CUDA fails with error 802.
-
-    Source: fabric manager user guide, August 2026.
-    """
-    return ("nvidia-fabricmanager", "libnvidia-nscq") if any(device.is_nvswitch for device in devices) else ()
-
-
-def kernel_headers(distribution: str, kernel: str) -> list[str]:
-    """For DKMS: the metapackage that follows the kernel's flavour, so that the next kernel has its headers too.
-
-    :param kernel: release of the running kernel, "6.1.0-40-cloud-amd64", "6.8.0-60-generic".
-    """
-    if distribution == "debian":
-        flavour = "cloud-amd64" if kernel.endswith("-cloud-amd64") else "amd64"
-    else:
-        last = kernel.rpartition("-")[2]
-        flavour = last if last.isalpha() else "generic"
-    return [f"linux-headers-{flavour}"]
-
-
-def reason_to_reload(loaded: str | None, installed: str | None) -> str | None:
-    """Why the kernel must get another driver: None when it runs the installed one, or none is installed."""
-    if installed is None or loaded == installed:
+    if installed is None:
         return None
-    return f"driver {installed} is installed, {loaded or 'none'} is loaded"
+    if loaded != installed:
+        return f"driver {installed} is installed, {loaded or 'none'} is loaded"
+    if own := sorted(filter(is_drivers, asked)):
+        return f"{', '.join(own)} asked for a reboot after driver {installed} was loaded (/run/reboot-required)"
+    return None
 
 
-def obstacle(said: str) -> str | None:
+def obstacle(said: str, next_kernel: str | None = None) -> str | None:
     """Why no reboot would help, from what modprobe said; None when one would, as with a module in use.
 
     Wording of the kernel's tools: kmod's "not found in directory", the kernel's "Key was rejected by service".
+
+    :param next_kernel: the one that the next boot brings, if it is another than the running one and has the driver's modules.
     """
     if "Key was rejected" in said:
         return (
             "Secure Boot rejects the module: its key is not enrolled. Turn Secure Boot off in the firmware, or at the "
             "console: mokutil --import /var/lib/dkms/mok.pub, reboot, confirm"
         )
-    if "not found in directory" in said:
+    if "not found in directory" in said and next_kernel is None:
         return (
             "no module was built for the running kernel: dkms status; apt-get install linux-headers-$(uname -r); "
             "dkms autoinstall. Without such headers, reboot into a kernel that has them"

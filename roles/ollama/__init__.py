@@ -51,9 +51,7 @@ def ollama(site: Site) -> None:
 def install(site: Site) -> None:
     system_user("ollama", home="/usr/share/ollama")
     directory("Have the archives directory", f"{CACHE}/ollama")
-    release_installed(
-        name=f"Install Ollama {ollama_version(site)}", release=ollama_release(site), commands=install_commands(site)
-    )
+    release_installed(name="Install Ollama", release=ollama_release(site), commands=install_commands(site))
     release_current(name="Point to this Ollama", release=ollama_release(site))
 
 

@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from pyinfra import host
 from pyinfra.api import deploy
 
 from roles.host_files import write
@@ -47,6 +48,9 @@ if TYPE_CHECKING:
     from roles.site import Site
 
 Inputs = Mapping[str, Mapping[str, str]]
+# In one order for all hosts: a unit's place in it, not the host's phase, says which operation it is, so that each
+# operation has one name in a run over hosts of both phases.
+EVERY_UNIT = tuple(dict.fromkeys((*PHASE_UNITS[1], *PHASE_UNITS[2])))
 
 
 @deploy("Phase")
@@ -97,10 +101,11 @@ def activate(site: Site, inputs: Inputs) -> None:
         units=(*units, *targets, "llm-check.service", "llm-check.timer"),
     )
     units_enabled(name="Tie each unit to its phases", units=units)
-    phase_selected(name=f"Choose Phase {site.phase} for every boot", phase=site.phase)
-    phase_started(name=f"Start Phase {site.phase}", phase=site.phase)
-    for unit in PHASE_UNITS[site.phase]:
-        unit_current(name=f"Have {unit} run with the current inputs", unit=unit, inputs=dict(inputs[unit]))
+    phase_selected(name="Choose the phase for every boot", phase=site.phase)
+    phase_started(name="Start the phase", phase=site.phase)
+    for unit in host.loop(EVERY_UNIT):
+        if unit in PHASE_UNITS[site.phase]:
+            unit_current(name=f"Have {unit} run with the current inputs", unit=unit, inputs=dict(inputs[unit]))
     if site.phase == 2 and site.adapter.require_token:
         # Nothing of the secret, not even a hash, is among the recorded inputs: everybody on the host can read those.
         started_after(
@@ -109,8 +114,11 @@ def activate(site: Site, inputs: Inputs) -> None:
             path=ADAPTER_TOKEN,
             restart=f"systemctl restart {ADAPTER}",
         )
-    for unit, arguments in gates(site).items():
-        proved(name=f"Prove that {unit} serves", unit=unit, probe=arguments, timeout_s=gate_timeout_s(site, unit))
+    arguments = gates(site)
+    for unit in host.loop(EVERY_UNIT):
+        if unit in arguments:
+            timeout_s = gate_timeout_s(site, unit)
+            proved(name=f"Prove that {unit} serves", unit=unit, probe=arguments[unit], timeout_s=timeout_s)
 
 
 def gates(site: Site) -> dict[str, list[str]]:

@@ -18,8 +18,15 @@ from roles.phases import with_phases_decided
 from roles.preflight.card_checks import card_findings
 from roles.preflight.evidence import Evidence, MachineEvidence
 from roles.preflight.facts import HostSurvey, MirrorAnswers, Question, Survey
-from roles.preflight.findings import Finding, as_json, error, note, refuses, report
-from roles.preflight.host_checks import host_findings, token_findings
+from roles.preflight.findings import Finding, as_json, note, refuses, report
+from roles.preflight.host_checks import (
+    host_findings,
+    settings_findings,
+    token_findings,
+    unreadable_secret,
+    without_python,
+    without_survey,
+)
 from roles.preflight.mirror_checks import mirror_findings, model_sizes, questions
 from roles.preflight.needs import folders_to_fill, needs, paths_to_look_for
 from roles.preflight.system_checks import system_findings
@@ -55,7 +62,7 @@ def settings_of(host: Host, command: str) -> Site | None:
     try:
         return site_from(layers(host), os.environ)
     except SettingsError as problems:
-        found = [error(key, cause, "") for key, _, cause in (line.partition(": ") for line in problems.problems)]
+        found = settings_findings(problems.problems)
         then = f"correct the inventory, {command}"
         if any(layer.get("report") == "json" for layer in layers(host)):
             print(as_json(host.name, found, then), flush=True)
@@ -74,7 +81,7 @@ def examine(site: Site) -> tuple[Site, list[Finding]]:
     """What the host and its mirrors look like, judged; and the settings with what the cards decide."""
     seen: Evidence | None = host.get_fact(MachineEvidence)
     if seen is None:
-        return site, [error("python3", "the host does not run python3", "apt-get install python3 on the host")]
+        return site, [without_python()]
     site = with_phases_decided(site, seen.devices)
     return site, judged(site, seen)
 
@@ -85,22 +92,22 @@ def judged(site: Site, seen: Evidence) -> list[Finding]:
         HostSurvey, paths=[*paths_to_look_for(site), DOCKER], folders=folders_to_fill(site)
     )
     if survey is None:
-        return [error("survey", "the host could not be looked at", "run python3 --version on it: 3.9 or newer?")]
+        return [without_survey()]
     try:
         token = read_secret(site.vllm.hub_token_variable, site.vllm.hub_token_file)
     except OSError as problem:
-        return [error("vllm.hub_token_file", str(problem), "is it a file on this machine that you can read?")]
+        return [unreadable_secret("vllm.hub_token_file", problem)]
     try:
         clients_token = read_secret(site.adapter.token_variable, site.adapter.token_file)
     except OSError as problem:
-        return [error("adapter.token_file", str(problem), "is it a file on this machine that you can read?")]
+        return [unreadable_secret("adapter.token_file", problem)]
     missing = needs(site, survey.present, {})
     asked = questions(site, missing, token, survey.os, survey.os_version, survey.codename, DOCKER in survey.present)
     answers = ask(asked) if asked else {}
     missing = needs(site, survey.present, model_sizes(answers))
     return [
         *host_findings(site, survey, missing),
-        *system_findings(site, seen),
+        *system_findings(site, seen, survey.os),
         *card_findings(site, seen, survey.os, survey.os_version),
         *token_findings(site, survey, clients_token),
         *mirror_findings(site, missing, answers, token is not None),

@@ -17,6 +17,7 @@ from roles.preflight.findings import Finding, error, note, warning
 from roles.site import Site
 
 CUDA_13_FLOOR = 580  # driver branch that the CUDA 13 wheels of files/locks/vllm-cuda.lock need
+REPLACE = "have the card replaced (RMA), and take the host out of the inventory until then"
 # Codes after which a card computes wrongly or not at all until it is reset or replaced. Source: NVIDIA, "XID Errors".
 FATAL_XIDS = {48: "memory fault", 64: "row remap failed", 79: "fallen off the bus", 95: "uncontained memory fault"}
 
@@ -51,7 +52,7 @@ def _on_the_bus(site: Site, seen: Evidence, os: str, os_version: str) -> Iterato
         yield error(
             "nvidia.key_fingerprint",
             f"the key of NVIDIA's repository for {os} {os_version} is not in roles/pins.toml",
-            f"compare {cuda_key(os, os_version)} with NVIDIA's documentation and set its fingerprint",
+            f"compare {cuda_key(os, os_version)} with NVIDIA's documentation and set nvidia.key_fingerprint",
         )
     for card in seen.pci_cards:
         if card.generation is None:
@@ -63,6 +64,10 @@ def _on_the_bus(site: Site, seen: Evidence, os: str, os_version: str) -> Iterato
     for device in seen.devices:
         if device.is_nvswitch:
             yield note("nvswitch", f"[10de:{device.device:04x}] at {device.address}: needs the fabric manager")
+            break
+        if device.is_switch_port:
+            fact = "leads to NVSwitches: needs the fabric manager and the subnet manager (nvlsm)"
+            yield note("nvswitch", f"[15b3:{device.device:04x}] at {device.address} {fact}")
             break
 
 
@@ -78,7 +83,7 @@ def _driver_for_all(site: Site, seen: Evidence) -> Iterator[Finding]:
         yield error(
             "gpu",
             f"{proprietary[0]} needs proprietary kernel modules, {only_open[0]} open ones; no driver has both",
-            "take one of the two out of this host",
+            "take one of the two cards out, or take this host out of the inventory",
         )
     elif proprietary and site.nvidia.modules == "open":
         yield error(
@@ -166,7 +171,7 @@ def _named_cards(site: Site, seen: Evidence) -> Iterator[Finding]:
                 yield _mig(key, sliced[name])
             elif name not in known and not name.startswith("MIG-"):
                 there = ", ".join(sorted(card.uuid for card in seen.cards))
-                yield error(key, f"{name} is not a card of this host", f"one of: {there}")
+                yield error(key, f"{name} is not a card of this host", f"set {key} to cards among {there}")
         if not names and sliced:
             yield _mig(key, next(iter(sliced.values())))
 
@@ -181,29 +186,32 @@ def _mig(key: str, card: Card) -> Finding:
 
 def _health(seen: Evidence) -> Iterator[Finding]:
     if seen.smi_failure:
-        yield warning("driver", f"nvidia-smi: {seen.smi_failure}", "the deploy reloads the driver, or reboots")
+        yield warning(
+            "driver", f"nvidia-smi: {seen.smi_failure}", "pyinfra inventory deploy.py reloads the driver, or reboots"
+        )
     names = {card.uuid: f"card {card.index} ({card.name}, {card.uuid})" for card in seen.cards}
     for health in seen.health:
         card = names.get(health.uuid, health.uuid)
         if health.remap_failed:
-            yield error("gpu memory", f"{card}: a faulty row cannot be remapped", "have the card replaced (RMA)")
+            yield error("gpu memory", f"{card}: a faulty row cannot be remapped", REPLACE)
         elif health.remap_pending:
             yield error(
                 "gpu memory",
                 f"{card}: a faulty row waits to be remapped",
-                f"nvidia-smi --gpu-reset -i {health.uuid} on the idle host, or reboot it",
+                f"nvidia-smi --gpu-reset -i {health.uuid} on the idle host, or systemctl reboot",
             )
         if health.uncorrected:
             yield warning(
                 "gpu memory",
                 f"{card}: {health.uncorrected} uncorrectable memory errors since the driver was loaded",
-                "nvidia-smi -q -d ECC; a number that grows means a faulty card",
+                f"nvidia-smi -q -d ECC -i {health.uuid} on the host; a number that grows means a faulty card",
             )
     worst = {xid.code: xid for xid in seen.xids}
     for code, xid in sorted(worst.items()):
         fact = f"XID {code} on {xid.address} since this boot: {xid.text}"
         if code in FATAL_XIDS:
-            yield error("gpu", fact, f"{FATAL_XIDS[code]}: reboot the host; if it comes back, have the card replaced")
+            remedy = f"{FATAL_XIDS[code]}: systemctl reboot on the host; if it comes back, {REPLACE}"
+            yield error("gpu", fact, remedy)
         else:
             yield warning("gpu", fact, "journalctl -k -g Xid on the host; NVIDIA's XID catalogue explains the code")
 
@@ -225,10 +233,20 @@ def _workloads(site: Site, seen: Evidence) -> Iterator[Finding]:
     change = driver_changes(site, seen)
     if change and seen.apps:
         who = ", ".join(str(app) for app in seen.apps)
-        yield error("gpu", f"{change}, which would end {who}", "stop them first, then deploy again")
+        yield error("gpu", f"{change}, which would end {who}", f"{_how_to_stop(seen.apps)}, then deploy again")
     elif foreign:
         who = "; ".join(f"{app} holds {app.memory} MiB of {app.uuid}" for app in foreign)
-        yield warning("gpu", f"not ours: {who}", "stop them if vLLM or Ollama is to have that memory")
+        remedy = f"{_how_to_stop(foreign)}, if vLLM or Ollama is to have that memory"
+        yield warning("gpu", f"not ours: {who}", remedy)
+
+
+def _how_to_stop(apps: Sequence[App]) -> str:
+    """By unit where there is one: a service that is killed comes back."""
+    units = sorted({app.unit for app in apps if app.unit.endswith(".service")})
+    others = sorted(app.pid for app in apps if not app.unit.endswith(".service"))
+    by_unit = [f"systemctl stop {' '.join(units)}"] if units else []
+    by_pid = [f"kill {' '.join(map(str, others))}"] if others else []
+    return f"{' and '.join([*by_unit, *by_pid])} on the host"
 
 
 def foreign_apps(seen: Evidence) -> list[App]:
@@ -245,12 +263,13 @@ def _memory(site: Site, seen: Evidence) -> Iterator[Finding]:
         wanted = site.vllm.gpu_memory_utilization * card.memory_total
         if wanted > card.memory_total - taken:
             fits = int(100 * (card.memory_total - taken) / card.memory_total) / 100
-            holders = ", ".join(str(app) for app in foreign_apps(seen) if app.uuid == card.uuid)
+            there = [app for app in foreign_apps(seen) if app.uuid == card.uuid]
+            holders = ", ".join(map(str, there))
             yield error(
                 "vllm.gpu_memory_utilization",
                 f"{site.vllm.gpu_memory_utilization} of card {card.index} is {wanted:.0f} MiB, "
-                f"but {holders} holds {taken} of its {card.memory_total} MiB",
-                f"stop it, or set vllm.gpu_memory_utilization to {fits:.2f} or less",
+                f"but {holders} {'holds' if len(there) == 1 else 'hold'} {taken} of its {card.memory_total} MiB",
+                f"{_how_to_stop(there)}, or set vllm.gpu_memory_utilization to {fits:.2f} or less",
             )
 
 
@@ -263,7 +282,7 @@ def _budget(site: Site, seen: Evidence) -> Iterator[Finding]:
         if line.left_bytes < 0:
             share = (line.card.total_bytes - line.driver_bytes - line.vision_bytes) / line.card.total_bytes
             lower = f"vllm.gpu_memory_utilization to {int(share * 100) / 100:.2f} or less"
-            remedy = f"set {lower}, or ollama.vision.memory lower, or give each its own card"
+            remedy = f"set {lower}, or ollama.vision.memory lower, or give each its own card with vllm.gpus and ollama.vision.gpus"
             yield error("gpu memory", f"{line}: {-line.left_bytes // MIB} MiB too much", remedy)
         elif line.is_shared:
             yield note("gpu memory", str(line))

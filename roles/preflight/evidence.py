@@ -87,11 +87,14 @@ class Evidence:
     """A machine before the first change. Empty texts and tuples stand for "not there" or "no tool to ask".
 
     secure_boot: None on a machine without UEFI. loaded: version of the loaded driver module.
+    headers: kernel releases whose headers are installed or offered by a repository.
+    reboot_asked_by: packages that have set the distribution's reboot flag; empty where it does not say who did.
     smi_failure: what nvidia-smi said instead of listing cards; "" where it listed them or is not installed.
     """
 
     kernel: str
     kernels: tuple[str, ...]
+    headers: frozenset[str]
     platform: str
     secure_boot: bool | None
     key_enrolled: bool
@@ -110,6 +113,7 @@ class Evidence:
     lock_holders: tuple[str, ...]
     unattended: tuple[str, ...]
     reboot_required: bool
+    reboot_asked_by: tuple[str, ...]
     daemon_json: str
     snap_docker: bool
     live_restore: bool
@@ -129,6 +133,7 @@ def parse_evidence(raw: Mapping[str, Any]) -> Evidence:
     return Evidence(
         kernel=texts["kernel"],
         kernels=tuple(texts["kernels"].splitlines()),
+        headers=frozenset(parse_headers(texts["headers"])),
         platform=special_platform(texts),
         secure_boot=secure_boot(bool(texts["efi"]), texts["secure_boot"]),
         key_enrolled="DKMS" in texts["mok"] or "Secure Boot Module Signature key" in texts["mok"],
@@ -147,6 +152,7 @@ def parse_evidence(raw: Mapping[str, Any]) -> Evidence:
         lock_holders=tuple(texts["lock_holders"].splitlines()),
         unattended=tuple(parse_unattended(texts["unattended"])),
         reboot_required=bool(texts["reboot_required"]),
+        reboot_asked_by=tuple(name for name in texts["reboot_required"].splitlines() if name != "yes"),
         daemon_json=texts["daemon_json"],
         snap_docker=bool(texts["snap_docker"]),
         live_restore=texts["live_restore"].strip() == "true",
@@ -241,6 +247,12 @@ def parse_packages(text: str) -> list[Package]:
     """Lines of name, version and status, between tabs; names that dpkg only knows of are left out."""
     rows = [line.split("\t") for line in text.splitlines() if line.count("\t") == 2]
     return [Package(name, version, status.strip()) for name, version, status in rows if version]
+
+
+def parse_headers(text: str) -> list[str]:
+    """Kernel releases with a candidate, from `apt-cache policy linux-headers-…`; an installed package is one too."""
+    found = re.findall(r"^linux-headers-(\S+):\n(?:  .*\n)*?  Candidate: (.*)$", text, re.MULTILINE)
+    return [release for release, candidate in found if candidate != "(none)"]
 
 
 def parse_unattended(text: str) -> list[str]:

@@ -12,12 +12,19 @@ Severity = Literal["error", "warning", "note"]
 
 @dataclass(frozen=True)
 class Finding:
-    """One observation: how grave, about which key or thing, the fact it rests on, and what to do about it."""
+    """One observation: how grave, about which key or thing, the fact it rests on, and what to do about it.
+
+    Raises ValueError for an error or a warning without a remedy: nobody may be left alone with one.
+    """
 
     severity: Severity
     about: str
     fact: str
     remedy: str = ""
+
+    def __post_init__(self) -> None:
+        if self.severity != "note" and not self.remedy.strip():
+            raise ValueError(f"no remedy for the {self.severity} about {self.about}: {self.fact}")
 
 
 def error(about: str, fact: str, remedy: str) -> Finding:

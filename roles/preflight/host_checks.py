@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from roles.layout import ADAPTER_TOKEN, OUR_UNITS, PHASE_TARGETS
 from roles.preflight.facts import Listener, Survey
@@ -28,12 +28,16 @@ def _platform(site: Site, survey: Survey) -> Iterator[Finding]:
             "user", f"connected as uid {survey.uid}, not root", "set _sudo = True in inventory/group_data/all.py"
         )
     if survey.init != "systemd":
-        yield error("init", f"process 1 is {survey.init!r}, not systemd", "use a host that boots with systemd")
+        yield error(
+            "init", f"process 1 is {survey.init!r}, not systemd", "use a host in the inventory that boots with systemd"
+        )
     if survey.os_version not in SUPPORTED.get(survey.os, ()):
         known = "; ".join(f"{name} {', '.join(versions)}" for name, versions in SUPPORTED.items())
-        yield error("system", f"{survey.os} {survey.os_version} is not supported", f"supported: {known}")
+        yield error(
+            "system", f"{survey.os} {survey.os_version} is not supported", f"use a host in the inventory with {known}"
+        )
     if survey.arch != "x86_64":
-        yield error("arch", f"{survey.arch} has no wheels in files/locks", "use an x86_64 host")
+        yield error("arch", f"{survey.arch} has no wheels in files/locks", "use an x86_64 host in the inventory")
 
 
 def _ports(site: Site, survey: Survey) -> Iterator[Finding]:
@@ -55,10 +59,12 @@ def _who(holder: Listener) -> str:
 
 def _how_to_free(holder: Listener, key: str) -> str:
     if holder.command == "docker-proxy":
-        return f"a container publishes it: docker ps --filter publish={holder.port}, then stop that container"
+        return f"docker ps --filter publish={holder.port} names the container: docker stop it, or choose another {key}"
     if holder.unit.endswith((".service", ".socket")):
         return f"systemctl disable --now {holder.unit} on the host, or choose another {key}"
-    return f"end that process on the host, or choose another {key}"
+    if not holder.pid:
+        return f"ss -ltnp 'sport = {holder.port}' where that process runs, or choose another {key}"
+    return f"kill {holder.pid} on the host, or choose another {key}"
 
 
 def _disk(survey: Survey, needs: Needs) -> Iterator[Finding]:
@@ -73,7 +79,7 @@ def _disk(survey: Survey, needs: Needs) -> Iterator[Finding]:
             yield error(
                 "disk",
                 f"{(total + RESERVE) / GB:.1f} GB needed ({parts}, reserve {RESERVE / GB:.0f} GB), {free / GB:.1f} GB free",
-                "free some, or mount more at one of these folders",
+                "du -xh -d1 /opt /var/lib on the host says what fills it; free some, or mount a disk at one of these folders",
             )
 
 
@@ -113,3 +119,30 @@ def _reach(site: Site) -> Iterator[Finding]:
         )
     alone = "" if site.prepares_phase_2 else "; vLLM and the adapter are not prepared: no card here can run them"
     yield note("phase", f"the host will come up in {PHASE_TARGETS[site.phase]} at every boot{alone}")
+
+
+def settings_findings(problems: Sequence[str]) -> list[Finding]:
+    """Of settings that are not valid; each problem is `key: cause`."""
+    return [
+        error(
+            key,
+            cause,
+            f"correct {key} in inventory/group_data/all.py or in the host's data; docs/settings.md has all keys",
+        )
+        for key, _, cause in (line.partition(": ") for line in problems)
+    ]
+
+
+def without_python() -> Finding:
+    """A host of which nothing can be known."""
+    return error("python3", "the host does not run python3", "apt-get install python3 on the host")
+
+
+def without_survey() -> Finding:
+    """A host whose python3 does not run our script."""
+    return error("survey", "the host could not be looked at", "python3 --version on the host: it must be 3.9 or newer")
+
+
+def unreadable_secret(key: str, problem: OSError) -> Finding:
+    """A file of the controller that holds a token, and cannot be read. :param key: the setting that names it."""
+    return error(key, str(problem), f"name a file on this machine with {key} that you can read")

@@ -124,7 +124,7 @@ def _torch(site: Site, missing: Needs, answers: Answers) -> Iterator[Finding]:
         yield error(
             "mirrors.torch_cpu_index",
             f"no torch {version} for Python {build.python}: {seen or 'no index was asked'}",
-            "point mirrors.torch_cpu_index at an index that has it",
+            "set mirrors.torch_cpu_index to an index that has it",
         )
 
 
@@ -145,12 +145,16 @@ def _ollama_archive(site: Site, answers: Answers) -> Iterator[Finding]:
     is_pin = site.ollama.sha256 is None
     wanted = site.ollama.sha256 or (pins().ollama.sha256 if ollama_version(site) == pins().ollama.version else "")
     if answers["ollama-sums"].status == 200 and published is None:
-        yield error(key, f"{answers['ollama-sums'].url} names no {pins().ollama.archive}", "is that the right release?")
+        yield error(
+            key,
+            f"{answers['ollama-sums'].url} names no {pins().ollama.archive}",
+            f"correct {key}: curl {answers['ollama-sums'].url} shows what it has",
+        )
     elif published and wanted and published != wanted:
         yield error(
             "roles/pins.toml [ollama] sha256" if is_pin else "ollama.sha256",
             f"{wanted[:12]}… is not the checksum of the release, which is {published[:12]}… says {answers['ollama-sums'].url}",
-            "find out which one is right before you change it: the archive may have been replaced",
+            "the archive may have been replaced: compare both with the page of the release before you change ollama.sha256",
         )
 
 
@@ -162,9 +166,9 @@ def _registry(answers: Answers) -> Iterator[Finding]:
             yield error(
                 "ollama models" if known else "mirrors.ollama_registry",
                 f"{model}: {answer.url} {answer.seen}",
-                "the registry has no such model: check its name"
+                "the registry has no such model: correct its name in ollama.text.models or ollama.vision.models"
                 if known
-                else "is the registry reachable from the host?",
+                else f"curl -I {answer.url} on the host; correct mirrors.ollama_registry",
             )
 
 
@@ -196,12 +200,14 @@ def _hub(site: Site, answers: Answers, has_token: bool) -> list[Finding]:
             else f"ask for access on {page} with the account of this token",
         ),
         "RepoNotFound": lambda: error(
-            "vllm.model", f"the hub has no {site.vllm.model} that we may see", "check the name"
+            "vllm.model",
+            f"the hub has no {site.vllm.model} that we may see",
+            f"correct vllm.model; for a private one: export {site.vllm.hub_token_variable}=hf_…",
         ),
         "RevisionNotFound": lambda: error(
             "vllm.model_revision",
             f"{site.vllm.model} has no revision {site.model_revision}",
-            f"see the history on {page}",
+            f"set vllm.model_revision to a commit of {page}",
         ),
     }
     if code in decide:
@@ -209,16 +215,17 @@ def _hub(site: Site, answers: Answers, has_token: bool) -> list[Finding]:
     if worst.status == 401:
         return [
             error(
-                "hub token", f"the hub refuses it ({worst.url} {worst.seen})", f"renew {site.vllm.hub_token_variable}"
+                "hub token",
+                f"the hub refuses it ({worst.url} {worst.seen})",
+                f"export {site.vllm.hub_token_variable}=hf_… with a token that is valid",
             )
         ]
     return [error("mirrors.hub", f"{worst.url} {worst.seen}", f"curl -I {worst.url} on the host; correct mirrors.hub")]
 
 
 def _no_revision(site: Site, newest: str | None) -> Finding:
-    remedy = (
-        f'today\'s is: vllm = {{"model_revision": "{newest}"}}' if newest else "set it to a commit of the repository"
-    )
+    commit = f'set vllm = {{"model_revision": "{newest}"}}, the newest of today'
+    remedy = commit if newest else "set vllm.model_revision to a commit of the repository"
     return error(
         "vllm.model_revision", f"{site.vllm.model} has no pinned revision, so two deploys could differ", remedy
     )

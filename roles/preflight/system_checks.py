@@ -7,15 +7,16 @@ import re
 from collections.abc import Iterator
 
 from roles.docker_packages import CONFLICTING, DAEMONS
+from roles.driver_packages import is_drivers, kernel_headers
 from roles.preflight.card_checks import branch
 from roles.preflight.evidence import Evidence, Package
 from roles.preflight.findings import Finding, error, note, warning
 from roles.site import Site
 
 PLATFORMS = {
-    "WSL": "its driver belongs to Windows; install vLLM there by hand, or use a host that boots Linux itself",
-    "Jetson": "its driver is part of L4T; the generic one would break it. Use another host",
-    "vGPU guest": "its driver must be the one that the hypervisor's vendor gives; use a host with the whole card",
+    "WSL": "its driver belongs to Windows: take it out of the inventory, and use a host that boots Linux itself",
+    "Jetson": "its driver is part of L4T, the generic one would break it: take it out of the inventory",
+    "vGPU guest": "its driver must be the hypervisor's: take it out of the inventory, and use a host that has the whole card",
 }
 
 # By the wanted source: what is wrong with the one that is there, and its name.
@@ -25,11 +26,12 @@ THEIR_DOCKER = {
 }
 
 
-def system_findings(site: Site, seen: Evidence) -> list[Finding]:
+def system_findings(site: Site, seen: Evidence, os: str) -> list[Finding]:
     """Everything about the system that speaks against, or should be known before, the first change."""
     return [
         *_package_manager(seen),
-        *(_driver(site, seen) if site.gpu == "nvidia" else ()),
+        *_reboot_flag(site, seen),
+        *(_driver(site, seen, os) if site.gpu == "nvidia" else ()),
         *_docker(site, seen),
     ]
 
@@ -46,12 +48,29 @@ def _package_manager(seen: Evidence) -> Iterator[Finding]:
         who = ", ".join(
             f"{line.partition(' ')[2] or 'a process'} (pid {line.split()[0]})" for line in seen.lock_holders
         )
-        yield warning("packages", f"{who} holds the package manager's lock", "the run waits up to 300 s for it")
-    if seen.reboot_required:
-        yield note("reboot", "the host asked for a reboot already (/run/reboot-required)")
+        pid = seen.lock_holders[0].split()[0]
+        remedy = f"the run waits up to 300 s for it; ps -fp {pid} on the host says what it does"
+        yield warning("packages", f"{who} holds the package manager's lock", remedy)
 
 
-def _driver(site: Site, seen: Evidence) -> Iterator[Finding]:
+def _reboot_flag(site: Site, seen: Evidence) -> Iterator[Finding]:
+    """The distribution's flag. Only the driver's own packages in it make a deploy reboot (roles/nvidia/plan.py)."""
+    if not seen.reboot_required:
+        return
+    own = sorted(name for name in seen.reboot_asked_by if site.gpu == "nvidia" and is_drivers(name))
+    others = [name for name in seen.reboot_asked_by if name not in own]
+    if own:
+        then = "reboots the host" if site.nvidia.reboot == "allowed" else "ends with the outcome reboot-needed"
+        fact = f"{', '.join(own)} asked for one: a deploy reloads the driver, or {then} where a card is in use"
+        yield note("reboot", fact)
+    if others or not own:
+        who = ", ".join(others) or "somebody"
+        yield note(
+            "reboot", f"{who} asked for one (/run/reboot-required); a deploy makes none for that, plan it yourself"
+        )
+
+
+def _driver(site: Site, seen: Evidence, os: str) -> Iterator[Finding]:
     if seen.platform:
         yield error("platform", f"this is a {seen.platform}", PLATFORMS[seen.platform])
     if seen.secure_boot and not seen.key_enrolled and not seen.loaded:
@@ -64,13 +83,15 @@ def _driver(site: Site, seen: Evidence) -> Iterator[Finding]:
         yield error(
             "driver",
             f"one was installed by NVIDIA's .run file ({seen.runfile}), beside the package manager",
-            f"{seen.runfile} --silent on the host, then reboot",
+            f"{seen.runfile} --silent on the host, then systemctl reboot",
         )
     yield from _origins(seen)
-    yield from _kernel(seen)
+    yield from _kernel(seen, os)
     if seen.nouveau and site.nvidia.reboot == "ask-later":
         yield warning(
-            "nvidia.reboot", "nouveau drives the card, so this run ends with the outcome reboot-needed", "plan a reboot"
+            "nvidia.reboot",
+            "nouveau drives the card, so this run ends with the outcome reboot-needed",
+            "systemctl reboot on the host after it, then deploy again",
         )
     yield from _holds(site, seen)
     if seen.installed("unattended-upgrades") and not any("nvidia" in pattern for pattern in seen.unattended):
@@ -86,7 +107,7 @@ def _origins(seen: Evidence) -> Iterator[Finding]:
         yield error(
             "driver",
             f"the distribution's driver is installed ({names}{more}); it does not mix with NVIDIA's packages",
-            f"apt-get purge {' '.join(package.name for package in theirs)} on the host, then reboot",
+            f"apt-get purge {' '.join(package.name for package in theirs)} on the host, then systemctl reboot",
         )
 
 
@@ -99,19 +120,37 @@ def _from_distribution(package: Package) -> bool:
     return bool(re.search(r"deb\d+u|ubuntu", package.version)) or package.name.startswith("linux-modules-nvidia-")
 
 
-def _kernel(seen: Evidence) -> Iterator[Finding]:
-    newest = seen.kernels[-1] if seen.kernels else ""
-    if newest and newest != seen.kernel and seen.kernel in seen.kernels:
-        yield warning(
-            "kernel",
-            f"{seen.kernel} runs, {newest} is installed: after the next boot the driver must be built for that one",
-            "reboot into it before the deploy",
-        )
-    elif seen.kernels and seen.kernel not in seen.kernels:
+def _kernel(seen: Evidence, os: str) -> Iterator[Finding]:
+    if not seen.kernels:
+        return  # a kernel that came from elsewhere than a package
+    newest = seen.kernels[-1]
+    if seen.kernel not in seen.kernels:
         yield error(
             "kernel",
             f"the running kernel {seen.kernel} is no longer installed, so no driver can be built for it",
-            "reboot the host, then deploy again",
+            "systemctl reboot on the host, then deploy again",
+        )
+        return
+    if newest != seen.kernel and newest in seen.headers:
+        yield warning(
+            "kernel",
+            f"{seen.kernel} runs, {newest} is installed: after the next boot the driver must be built for that one",
+            f"apt-get install linux-headers-{newest} on the host, then systemctl reboot, before the deploy",
+        )
+    elif newest != seen.kernel:
+        yield warning(
+            "kernel",
+            f"{seen.kernel} runs, {newest} is installed and no repository has its headers: after the next boot there is no driver",
+            f"apt-get update on the host; where that brings none, keep it from booting: apt-get purge "
+            f"linux-image-{newest}",
+        )
+    if seen.kernel not in seen.headers and not seen.loaded:  # a driver that is loaded was built somehow
+        flavour = kernel_headers(os, seen.kernel)[0].removeprefix("linux-headers-")
+        yield warning(
+            "kernel headers",
+            f"no repository has linux-headers-{seen.kernel}, so no driver can be built for the running kernel",
+            f"apt-get update on the host; where that brings none: apt-get install linux-image-{flavour} "
+            f"linux-headers-{flavour}, then systemctl reboot",
         )
 
 
@@ -139,7 +178,11 @@ def _docker(site: Site, seen: Evidence) -> Iterator[Finding]:
     try:
         daemon_settings(seen.daemon_json)
     except ValueError as problem:
-        yield error("docker", f"/etc/docker/daemon.json cannot be read: {problem}", "correct it on the host")
+        yield error(
+            "docker",
+            f"/etc/docker/daemon.json cannot be read: {problem}",
+            "correct /etc/docker/daemon.json on the host",
+        )
         return
     if seen.snap_docker:
         yield error("docker", "Docker is installed as a snap, which sees no card", "snap remove docker on the host")
@@ -171,7 +214,7 @@ def _other_docker(site: Site, seen: Evidence) -> Iterator[Finding]:
         yield error(
             "docker.replace_conflicting",
             f"{names} would be replaced while {_running(seen)} without live-restore, which would end with it",
-            'add "live-restore": true to /etc/docker/daemon.json, systemctl reload docker; or docker stop them',
+            'add "live-restore": true to /etc/docker/daemon.json, systemctl reload docker; or docker stop NAME, by docker ps',
         )
     elif settings.replace_conflicting:
         fact = f"{names} will be replaced; images stay, containers run on"

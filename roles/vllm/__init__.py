@@ -65,8 +65,8 @@ def install(site: Site) -> None:
     )
     directory("Have the locks directory", f"{OPT}/locks")
     directory("Have the wheels directory", f"{CACHE}/wheels")
-    for lock in ("uv.lock", build.lock):
-        write(f"Write {lock}", f"{OPT}/locks/{lock}", (LOCKS / lock).read_text(encoding="utf-8"))
+    for what, lock in (("uv", "uv.lock"), ("vLLM", build.lock)):
+        write(f"Write the lock of {what}", f"{OPT}/locks/{lock}", (LOCKS / lock).read_text(encoding="utf-8"))
     release_installed(
         name=f"Install uv {uv_release().name}",
         release=uv_release(),
@@ -78,9 +78,7 @@ def install(site: Site) -> None:
             f"{CACHE}/wheels/{FILE_NAME.format(version=build.version)}",
             metadata_wheel(build.version),
         )
-    release_installed(
-        name=f"Install vLLM {build.version} ({build.kind})", release=release, commands=install_commands(site)
-    )
+    release_installed(name="Install vLLM", release=release, commands=install_commands(site))
     release_current(name="Point to this vLLM", release=release)
 
 
@@ -141,7 +139,7 @@ def configure(site: Site) -> None:
 def fetch(site: Site) -> None:
     model = snapshot(site)
     downloaded(
-        name=f"Download {site.vllm.model}",
+        name="Download the text model",
         unit=VLLM_MODEL,
         results=(model.marker,),
         folder=model.hub_cache,

@@ -32,7 +32,7 @@ def test_a_run_cut_and_interrupted_and_fed_rubbish_converges_in_the_end(
     with mirror_fault(operator, {"path": "/ollama/releases/download/v0.32.15/ollama-linux", "corrupt_at": 5000}):
         damaged = operator.deploy(hosts=[host])
     assert damaged.status == 1
-    assert damaged.failed == ["Ollama | Install Ollama 0.32.15"]
+    assert damaged.failed == ["Ollama | Install Ollama"]
     assert "is the checksum of http" in damaged.output
     assert host.ssh("ls /opt/llm/ollama/*/bin/ollama /var/cache/llm/ollama/*.zst", check=False).stdout == ""
 

@@ -70,7 +70,7 @@ def in_folder(folder: Path) -> Pyinfra:
         )
         # Preflight's own JSON, a line per host, comes before pyinfra's.
         said = "".join(line for line in done.stdout.splitlines() if not line.startswith('{"host"'))
-        plan = json.loads(said)["plan"] if said.startswith("{") else []
+        plan = json.loads(said).get("plan", []) if said.startswith("{") else []
         return Run(done.returncode, done.stdout + done.stderr, plan)
 
     return run

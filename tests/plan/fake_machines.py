@@ -6,6 +6,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 DRIVER = "580.178.04"
+RUNNING, NEWER = "6.8.0-60-generic", "6.8.0-64-generic"
+
+
+def offered(release: str) -> str:
+    """What `apt-cache policy` says of headers that a repository has."""
+    return f"linux-headers-{release}:\n  Installed: (none)\n  Candidate: {release}.1\n  Version table:\n     {release}.1 500\n"
 
 
 @dataclass(frozen=True)
@@ -27,6 +33,7 @@ class Machine:
 
     cards: tuple[FakeCard, ...] = ()
     switches: int = 0
+    switch_ports: int = 0
     driver: str = ""
     apps: str = ""
     health: str = ""
@@ -49,15 +56,18 @@ class Machine:
             for number, card in enumerate(self.cards)
         ]
         switches = [f"0000:{number:02x}:00.0 0x10de 0x22a3 0x068000" for number in range(self.switches)]
-        return "\n".join(["0000:00:02.0 0x1af4 0x1050 0x030000 virtio-pci", *switches, *cards])
+        ports = [f"0000:{0x50 + number:02x}:00.0 0x15b3 0x1021 0x020700 SW_MNG" for number in range(self.switch_ports)]
+        others = ["0000:00:02.0 0x1af4 0x1050 0x030000 virtio-pci", "0000:40:00.0 0x15b3 0x1021 0x020700 mlx5_core"]
+        return "\n".join([*others, *switches, *ports, *cards])
 
     def evidence(self) -> dict[str, Any]:
         """The object that the script prints."""
         module = f"NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  {self.driver}  Release Build\n"
         texts = {
             **dict.fromkeys(TEXTS, ""),
-            "kernel": "6.8.0-60-generic",
-            "kernels": "6.8.0-60-generic",
+            "kernel": RUNNING,
+            "kernels": RUNNING,
+            "headers": "".join(map(offered, (RUNNING, NEWER))),
             "proc_version": "Linux version 6.8.0-60-generic (buildd@lcy02) #63-Ubuntu SMP",
             "efi": "yes",
             "secure_boot": "0600000000",
@@ -81,7 +91,7 @@ class Machine:
 
 
 TEXTS = (
-    "kernel", "kernels", "proc_version", "device_tree", "tegra", "gridd", "efi", "secure_boot", "mok",
+    "kernel", "kernels", "headers", "proc_version", "device_tree", "tegra", "gridd", "efi", "secure_boot", "mok",
     "pci", "modules", "module_version", "driver_version", "runfile", "xid", "virtualization", "packages", "audit", "holds",
     "lock_holders", "unattended", "reboot_required", "daemon_json", "snap_docker", "live_restore", "containers", "cgroups",
 )  # fmt: skip

@@ -4,8 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
+from roles.nvidia import NOT_BY_NIGHT, NOUVEAU
+from tests.plan.fake_deployed import DAEMON, DRIVERS, HELD, PLAN, deployed
 from tests.plan.fake_hosts import BOOKWORM, FRESH, fake_host
-from tests.plan.fake_machines import A100, B200, H100, L4, ONE_H100, P100, T4, V100, FakeCard, Machine
+from tests.plan.fake_machines import (
+    A100,
+    B200,
+    H100,
+    L4,
+    NEWER,
+    ONE_H100,
+    P100,
+    RUNNING,
+    T4,
+    V100,
+    FakeCard,
+    Machine,
+    offered,
+)
 
 JAMMY = FRESH | {"codename": "jammy", "os_version": "22.04", "python": "3.10.12"}
 RESOLUTE = FRESH | {"codename": "resolute", "os_version": "26.04", "python": "3.14.0"}
@@ -54,6 +70,7 @@ SCENARIOS: dict[str, dict[str, Any]] = {
         machine=Machine((P100, A100)).with_driver(), ollama={"vision": {"gpus": ["GPU-77aa"]}}
     ),
     "p100-beside-b200": fake_host(machine=Machine((P100, B200)), phase=1),
+    "hgx-b200": fake_host(machine=Machine((B200,) * 8, switch_ports=4)),
     "nvswitch-eight-h100": fake_host(machine=Machine((H100,) * 8, switches=4)),
     "more-in-parallel-than-there-are": fake_host(vllm={"tensor_parallel_size": 2}),
     "a-card-that-is-not-there": fake_host(machine=ONE_H100.with_driver(), vllm={"gpus": ["GPU-lost"]}),
@@ -117,10 +134,17 @@ SCENARIOS: dict[str, dict[str, Any]] = {
         machine=ONE_H100.saying(audit="The following packages are only half configured:\n nvidia-kernel-open-dkms  x\n")
     ),
     "apt-is-busy": fake_host(machine=ONE_H100.saying(lock_holders="4711 unattended-upgr")),
-    "kernel-newer-than-the-running-one": fake_host(
-        machine=ONE_H100.saying(kernels="6.8.0-60-generic\n6.8.0-64-generic")
+    "kernel-newer-than-the-running-one": fake_host(machine=ONE_H100.saying(kernels=f"{RUNNING}\n{NEWER}")),
+    "kernel-newer-without-headers": fake_host(
+        machine=ONE_H100.saying(kernels=f"{RUNNING}\n{NEWER}", headers=offered(RUNNING))
     ),
-    "kernel-removed-under-the-running-one": fake_host(machine=ONE_H100.saying(kernels="6.8.0-64-generic")),
+    "kernel-without-headers": fake_host(BOOKWORM, machine=ONE_H100.saying(headers="")),
+    "kernel-removed-under-the-running-one": fake_host(machine=ONE_H100.saying(kernels=NEWER)),
+    "reboot-asked-for-by-others": fake_host(machine=ONE_H100.saying(reboot_required="libc6\ndbus")),
+    "reboot-asked-for-by-the-driver": fake_host(
+        machine=ONE_H100.with_driver(reboot_required="nvidia-kernel-open-dkms\nlibc6")
+    ),
+    "reboot-asked-for-by-somebody": fake_host(machine=ONE_H100.saying(reboot_required="yes")),
     "upgrades-by-night": fake_host(machine=ONE_H100.saying(packages=packages("unattended-upgrades 2.9.1 ii"))),
     "docker-of-the-distribution": fake_host(
         machine=ONE_H100.saying(packages=packages("docker.io 26.1.5 ii", "containerd 1.7.24 ii"), containers="a x web")
@@ -145,4 +169,22 @@ SCENARIOS: dict[str, dict[str, Any]] = {
     "docker-of-one-version": fake_host(docker={"version": "28.0.1"}),
     "docker-as-a-snap": fake_host(machine=ONE_H100.saying(snap_docker="/snap/bin/docker")),
     "broken-daemon-json": fake_host(machine=ONE_H100.saying(daemon_json='{"log-driver": ')),
+    # After a deploy: nothing around the card is left to do, and what has drifted since is put right, that alone
+    "deployed": deployed(),
+    "deployed-hold-lost": deployed(held=tuple(name for name in HELD if name != "libcuda1")),
+    "deployed-newer-version-wanted": deployed(nvidia={"version": "580.182.01"}),
+    "deployed-part-upgraded-by-hand": deployed(
+        drivers=DRIVERS | {"libcuda1": "580.182.01-1", PLAN.packages[1]: "580.182.01-1"}
+    ),
+    "deployed-pinned-to-another-branch": deployed(
+        drivers={name: v for name, v in DRIVERS.items() if name != PLAN.pinning}
+        | {"nvidia-driver-pinning-595": "595.91.07-1"}
+    ),
+    "deployed-daemon-json-by-hand": deployed(
+        daemon={**{key: value for key, value in DAEMON.items() if key != "live-restore"}, "debug": True}
+    ),
+    "deployed-blacklist-by-hand": deployed(changed={NOT_BY_NIGHT: "# nobody needs this\n"}),
+    "deployed-nouveau-came-back": deployed(
+        loaded="", changed={NOUVEAU: ""}, machine=ONE_H100.saying(modules="nouveau 2605056 1 - Live 0x0")
+    ),
 }

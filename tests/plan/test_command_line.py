@@ -9,7 +9,7 @@ from tests.plan.fake_hosts import FRESH, fake_host
 def test_the_inventory_directory_is_accepted_literally(pyinfra: Pyinfra) -> None:
     run = pyinfra({"gpu-01": fake_host()}, "inventory", "deploy.py", "--dry")
     assert run.status == 0, run.output
-    assert "vLLM | Install vLLM 0.33.0 (cuda)" in run.output
+    assert "vLLM | Install vLLM" in run.output
 
 
 def test_the_inventory_file_means_the_same(pyinfra: Pyinfra) -> None:

@@ -16,7 +16,6 @@ from tests.plan.conftest import Pyinfra, Run, in_folder
 from tests.plan.scenarios import SCENARIOS
 
 APPROVED = Path(__file__).parent / "approved"
-# Not the phase: its name differs between hosts, and pyinfra shows one of them for all (a set, in no order); a note tells it.
 RELEVANT = (
     "Base",
     "NVIDIA",
@@ -26,6 +25,7 @@ RELEVANT = (
     "vLLM | Install",
     "Ollama | Install",
     "Adapter | Install",
+    "Phase",
 )
 
 
@@ -70,6 +70,29 @@ def test_a_refusal_says_what_to_do_and_plans_no_step(run: Run, name: str) -> Non
     assert all(" -> " in text for text in host["errors"] + host["warnings"])
     assert not host["refused"] or host["steps"] == []
     assert host["refused"] or host["steps"] != []
+
+
+PLAYED = ("NVIDIA", "GPU sharing", "Docker", "Container cards")
+DRIFTED = {
+    "deployed": [],
+    "deployed-hold-lost": ["NVIDIA | Hold every package of the driver"],
+    "deployed-newer-version-wanted": ["NVIDIA | Install the driver, the whole transaction judged first"],
+    "deployed-part-upgraded-by-hand": ["NVIDIA | Install the driver, the whole transaction judged first"],
+    "deployed-pinned-to-another-branch": ["NVIDIA | Install the driver, the whole transaction judged first"],
+    "deployed-daemon-json-by-hand": [
+        "Docker | Have Docker run with our keys in daemon.json and all others kept, or undo it"
+    ],
+    "deployed-blacklist-by-hand": ["NVIDIA | Keep unattended upgrades away from the driver"],
+    "deployed-nouveau-came-back": [
+        "NVIDIA | Keep nouveau away from the card",
+        "NVIDIA | Have the installed driver loaded",
+    ],
+}
+
+
+@pytest.mark.parametrize("name", DRIFTED)
+def test_of_a_deployed_host_only_what_has_drifted_is_put_right(run: Run, name: str) -> None:
+    assert [step for step in run.steps(name) if step.startswith(PLAYED)] == DRIFTED[name]
 
 
 def test_the_run_fails_because_of_the_refused_and_plans_the_others(run: Run) -> None:

@@ -60,6 +60,22 @@ def test_cards_and_switches_are_read_and_nothing_else() -> None:
     assert str(devices[1]) == "Hopper card [10de:2330] at 0000:17:00.0"
 
 
+def test_ports_to_switches_are_told_from_other_network_functions_by_their_product_data() -> None:
+    devices = parse_devices(
+        [
+            "0000:40:00.0 0x15b3 0x1021 0x020700 mlx5_core",
+            "0000:50:00.0 0x15b3 0x1021 0x020700 mlx5_core SW_MNG",
+            "0000:51:00.0 0x15b3 0x1021 0x020700 SW_MNG",
+            "0000:52:00.0 0x15b3 0x1021 0x020000 mlx5_core SW_MNG",
+        ]
+    )
+    assert [(device.address, device.driver) for device in devices] == [
+        ("0000:50:00.0", "mlx5_core"),
+        ("0000:51:00.0", ""),
+    ]
+    assert all(device.is_switch_port and not device.is_card and not device.is_nvswitch for device in devices)
+
+
 def test_the_command_reads_the_bus_of_this_very_machine() -> None:
     command = NvidiaDevices().command()
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True)

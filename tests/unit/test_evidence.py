@@ -17,6 +17,7 @@ from roles.preflight.evidence import (
     parse_apps,
     parse_cards,
     parse_evidence,
+    parse_headers,
     parse_health,
     parse_packages,
     parse_unattended,
@@ -93,6 +94,15 @@ def test_xids_are_told_with_card_code_and_words() -> None:
 def test_packages_that_are_half_configured_or_removed_are_not_installed() -> None:
     packages = parse_packages("a\t1.0\tii \nb\t2.0\tiF \nc\t3.0\trc \nd\t4\thi \ne\t\tun \nnonsense\n")
     assert {package.name: package.installed for package in packages} == {"a": True, "b": False, "c": False, "d": True}
+
+
+def test_headers_are_there_where_apt_has_a_candidate() -> None:
+    offered = "linux-headers-6.1.0-40-amd64:\n  Installed: (none)\n  Candidate: 6.1.153-1\n  Version table:\n     6.1.153-1 500\n"
+    gone = (
+        "linux-headers-6.1.0-25-amd64:\n  Installed: (none)\n  Candidate: (none)\n  Version table:\n     6.1.106-3 -1\n"
+    )
+    assert parse_headers(gone + offered) == ["6.1.0-40-amd64"]
+    assert parse_headers("") == []
 
 
 def test_what_unattended_upgrades_leaves_alone() -> None:

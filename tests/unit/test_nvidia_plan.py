@@ -8,14 +8,16 @@ from types import ModuleType
 import pytest
 
 from roles.cards import PciDevice, module_kind
+from roles.driver_packages import is_drivers, kernel_headers
 from roles.host_programs import load
 from roles.nvidia.facts import Versions, is_installed, parse_versions, to_be_held
-from roles.nvidia.plan import driver_plan, kernel_headers, obstacle, reason_to_reload
+from roles.nvidia.plan import driver_plan, obstacle, reason_to_reload
 from roles.nvidia.settings import NvidiaSettings
 from roles.settings import SettingsError
 from roles.site import site_from
 
 H100, P100, B200 = (PciDevice(f"0000:{n}:00.0", d, 0x0302, "") for n, d in ((1, 0x2330), (2, 0x15F8), (3, 0x2901)))
+PORT = PciDevice("0000:50:00.0", 0x1021, 0x0207, "mlx5_core")
 UNKNOWN, SWITCH = PciDevice("0000:04:00.0", 0x3FFF, 0x0302, ""), PciDevice("0000:05:00.0", 0x22A3, 0x0680, "")
 
 
@@ -36,6 +38,17 @@ def test_the_kind_of_modules_follows_the_oldest_card(devices: list[PciDevice], e
 def test_a_host_with_nvswitches_gets_the_fabric_manager_and_others_do_not() -> None:
     assert "nvidia-fabricmanager" in driver_plan("debian", [H100, SWITCH], NvidiaSettings()).packages
     assert "nvidia-fabricmanager" not in driver_plan("debian", [H100], NvidiaSettings()).packages
+
+
+def test_nvlink_5_needs_the_subnet_manager_beside_a_fabric_manager_of_the_drivers_version() -> None:
+    plan = driver_plan("debian", [B200, PORT], NvidiaSettings())
+    assert "nvidia-fabricmanager" in plan.packages
+    assert "libnvidia-nscq" not in plan.packages, "it speaks to switches on the bus"
+    assert plan.beside == ("nvlsm", "infiniband-diags")
+    assert driver_plan("debian", [B200], NvidiaSettings()).beside == ()
+    there = {name: "580.178.04-1" for name in (*plan.packages, plan.pinning)}
+    assert not is_installed(plan, there)
+    assert is_installed(plan, {**there, "nvlsm": "2025.12.211-1", "infiniband-diags": "44.0-2"})
 
 
 def test_ubuntus_names_lose_the_branch_after_580() -> None:
@@ -69,9 +82,31 @@ def test_loaded_and_installed_are_read_and_compared() -> None:
     seen = parse_versions(["loaded 580.95.05", "installed 1:580.178.04-1 installed", "installed 1-1 config-files"])
     assert seen == Versions("580.95.05", "580.178.04")
     assert seen.reason_to_reload == "driver 580.178.04 is installed, 580.95.05 is loaded"
-    assert reason_to_reload(None, None) is None
-    assert reason_to_reload(None, "580.1") == "driver 580.1 is installed, none is loaded"
-    assert reason_to_reload("580.1", "580.1") is None
+    flag = ["loaded 580.1", "installed 580.1-1 installed", "asked libc6", "asked libcuda1", "answered libc6"]
+    assert parse_versions(flag) == Versions("580.1", "580.1", ("libcuda1",))
+
+
+@pytest.mark.parametrize(
+    ("loaded", "installed", "asked", "expected"),
+    [
+        ("580.1", "580.2", [], "driver 580.2 is installed, 580.1 is loaded"),
+        (None, "580.1", [], "driver 580.1 is installed, none is loaded"),
+        (
+            "580.1",
+            "580.1",
+            ["libc6", "nvidia-kernel-open-dkms"],
+            "nvidia-kernel-open-dkms asked for a reboot after driver 580.1 was loaded (/run/reboot-required)",
+        ),
+        ("580.1", "580.1", ["libc6", "linux-image-6.1.0-99-amd64", "nvidia-container-toolkit"], None),
+        ("580.1", "580.1", [], None),
+        ("580.1", None, ["libc6"], None),
+        (None, None, [], None),
+    ],
+)
+def test_each_arm_of_the_three_way_test_and_nothing_else_makes_the_kernel_get_the_driver_anew(
+    loaded: str | None, installed: str | None, asked: list[str], expected: str | None
+) -> None:
+    assert reason_to_reload(loaded, installed, asked) == expected
 
 
 def test_a_plan_is_met_by_all_packages_at_one_version_with_the_pinning_beside_them() -> None:
@@ -97,6 +132,12 @@ def test_a_plan_is_met_by_all_packages_at_one_version_with_the_pinning_beside_th
 def test_what_no_reboot_would_cure_is_told_from_what_one_would(said: str, expected: str | None) -> None:
     found = obstacle(said)
     assert found is None if expected is None else expected in (found or "")
+
+
+def test_a_module_that_is_missing_is_worth_a_reboot_only_into_a_kernel_that_has_it() -> None:
+    missing = "modprobe: FATAL: Module nvidia not found in directory /lib/modules/6.1"
+    assert obstacle(missing, next_kernel="6.1.0-99-amd64") is None
+    assert "Secure Boot" in (obstacle("Key was rejected by service", next_kernel="6.1.0-99-amd64") or "")
 
 
 def test_every_package_gets_the_newest_version_that_all_have(program: ModuleType) -> None:
@@ -137,4 +178,4 @@ def test_what_is_not_the_drivers_may_not_be_lost_lowered_or_taken_off_hold(progr
     ],
 )  # fmt: skip
 def test_which_packages_are_the_drivers(program: ModuleType, package: str, expected: bool) -> None:
-    assert program.is_drivers(package) is expected
+    assert program.is_drivers(package) is is_drivers(package) is expected

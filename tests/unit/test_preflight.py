@@ -8,11 +8,14 @@ import sys
 
 from roles.distribution import SOURCES
 from roles.layout import ollama_manifest, snapshot, vllm_release
+from roles.preflight.evidence import parse_evidence
 from roles.preflight.facts import SCRIPTS, Answer, parse_survey
 from roles.preflight.findings import error, note, refuses, report, warning
 from roles.preflight.mirror_checks import mirror_findings, model_sizes, questions
 from roles.preflight.needs import needs, paths_to_look_for
+from roles.preflight.system_checks import system_findings
 from roles.site import site_from
+from tests.plan.fake_machines import ONE_H100, Machine
 
 SITE = site_from([{}], {})
 
@@ -98,3 +101,11 @@ def test_the_survey_of_this_very_machine_can_be_read() -> None:
     assert survey.present == {"/etc/passwd"}
     assert survey.free["/var/lib/deep/below/nothing"] > 0
     assert survey.memory > 0
+
+
+def test_a_kernel_without_headers_that_runs_a_driver_is_left_in_peace() -> None:
+    def about(machine: Machine) -> list[str]:
+        return [finding.about for finding in system_findings(SITE, parse_evidence(machine.evidence()), "ubuntu")]
+
+    assert "kernel headers" in about(ONE_H100.saying(headers=""))
+    assert "kernel headers" not in about(ONE_H100.with_driver(headers=""))

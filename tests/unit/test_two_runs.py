@@ -33,9 +33,10 @@ def test_a_failure_in_either_run_is_a_failure(
     assert ("second | did not pass" in said) is not two
 
 
-def test_a_run_without_a_test_is_no_failure(tmp_path: Path) -> None:
-    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+def test_a_run_without_a_test_is_no_failure_unless_no_run_has_one(tmp_path: Path) -> None:
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n    one\n    two\n")
     file = tmp_path / "test_it.py"
-    file.write_text("def test_it(): pass\n")
-    words = ["-q", "-p", "no:cacheprovider", "-c", str(tmp_path / "pytest.ini"), str(file), "-k", "nothing"]
-    assert run({"only": "not lab"}, words) == 0
+    file.write_text(TESTS.format(one=True, two=True))
+    words = ["-q", "-p", "no:cacheprovider", "-c", str(tmp_path / "pytest.ini"), str(file), "-k"]
+    assert run({"first": "one", "second": "two"}, [*words, "test_one"]) == 0
+    assert run({"first": "one", "second": "two"}, [*words, "misspelt"]) == 5

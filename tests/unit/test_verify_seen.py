@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from tests.verify.seen import Owner, differences, owners_command, parse_listeners, parse_owners, parse_units
+from roles.nvidia.settings import NvidiaSettings
+from tests.verify.seen import (
+    Owner,
+    differences,
+    owners_command,
+    packages_of_driver,
+    parse_listeners,
+    parse_owners,
+    parse_units,
+)
 from tests.verify.web import Answer, is_any, parse_answer, url_of
 
 SS = """\
@@ -49,6 +58,28 @@ def test_a_process_belongs_to_the_innermost_unit_of_its_control_group() -> None:
 
 def test_the_command_for_owners_names_each_process_once() -> None:
     assert owners_command([7, 3, 7]).startswith("for p in 3 7; do ")
+
+
+@pytest.mark.parametrize(
+    ("os_release", "branch", "expected"),
+    [
+        (
+            'ID=debian\nVERSION_ID="12"\n',
+            "580",
+            ("nvidia-kernel-open-dkms", "nvidia-driver-cuda", "nvidia-persistenced"),
+        ),
+        ('NAME="Ubuntu"\nID=ubuntu\n', "580", ("nvidia-headless-580-open", "nvidia-utils-580")),
+        ('ID="ubuntu"\n', "595", ("nvidia-headless-open", "nvidia-utils")),
+    ],
+)
+def test_the_drivers_packages_are_those_of_the_distribution_with_the_fabric_managers(
+    os_release: str, branch: str, expected: tuple[str, ...]
+) -> None:
+    card, switch = "0000:17:00.0 0x10de 0x2330 0x030200 nvidia", "0000:05:00.0 0x10de 0x22a3 0x068000"
+    settings = NvidiaSettings(branch=branch)
+    assert packages_of_driver(os_release, card, settings) == expected
+    fabric = ("nvidia-fabricmanager", "libnvidia-nscq")
+    assert packages_of_driver(os_release, f"{card}\n{switch}", settings) == (*expected, *fabric)
 
 
 def test_only_what_differs_is_reported_with_both_values() -> None:

@@ -7,6 +7,10 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from roles.cards import parse_devices
+from roles.nvidia.plan import driver_plan
+from roles.nvidia.settings import NvidiaSettings
+
 # fmt: off
 UNIT_PROPERTIES = (
     "Id", "LoadState", "ActiveState", "SubState", "UnitFileState", "FragmentPath", "DropInPaths", "NeedDaemonReload",
@@ -89,3 +93,12 @@ def differences(wanted: Mapping[str, object], seen: Mapping[str, object]) -> lis
         for key, value in wanted.items()
         if key not in seen or seen[key] != value
     ]
+
+
+def packages_of_driver(os_release: str, bus: str, settings: NvidiaSettings) -> tuple[str, ...]:
+    """Names of the driver's packages by distribution and cards, as a deploy decides them.
+
+    :param bus: what the command of NvidiaDevices prints.
+    """
+    values = dict(line.split("=", 1) for line in os_release.splitlines() if "=" in line)
+    return driver_plan(values.get("ID", "").strip('"'), parse_devices(bus.splitlines()), settings).packages

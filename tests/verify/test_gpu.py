@@ -10,11 +10,14 @@ import re
 
 import pytest
 
+from roles.cards import NvidiaDevices
+from roles.driver_packages import FABRIC_MANAGER
 from roles.driver_version import driver_version
 from roles.layout import LIBEXEC
 from roles.pins import pins
 from roles.site import Site
 from tests.verify.conftest import Expect, Run
+from tests.verify.seen import packages_of_driver
 from tests.verify.targets import Target
 from tests.verify.web import Endpoint
 
@@ -40,10 +43,25 @@ def test_the_driver_is_of_the_pinned_branch(site: Site, run: Run, expect: Expect
     expect("branch of the loaded driver", {"branch": branch}, {"branch": loaded_driver(run).partition(".")[0]})
 
 
-def test_the_driver_is_held(run: Run, expect: Expect) -> None:
+@pytest.fixture
+def packages(site: Site, run: Run) -> tuple[str, ...]:
+    """The driver's packages that a deploy asks for on this host."""
+    return packages_of_driver(run("cat /etc/os-release")[1], run(NvidiaDevices().command())[1], site.nvidia)
+
+
+def test_the_driver_is_held(packages: tuple[str, ...], run: Run, expect: Expect) -> None:
     held = run("apt-mark showhold")[1].split()
-    wanted = ("nvidia-driver-cuda", "nvidia-persistenced")
-    expect("apt-mark showhold", dict.fromkeys(wanted, True), {name: name in held for name in wanted})
+    expect("apt-mark showhold", dict.fromkeys(packages, True), {name: name in held for name in packages})
+
+
+def test_the_fabric_manager_of_an_nvswitch_host_runs(packages: tuple[str, ...], run: Run, expect: Expect) -> None:
+    if FABRIC_MANAGER not in packages:
+        pytest.skip("this host has no NVSwitch")
+    expect(
+        "systemctl is-active",
+        {FABRIC_MANAGER: "active"},
+        {FABRIC_MANAGER: run(f"systemctl is-active {FABRIC_MANAGER}")[1].strip()},
+    )
 
 
 def test_every_card_of_the_settings_is_there(target: Target, site: Site, run: Run) -> None:

@@ -7,7 +7,7 @@ Needs python3 (3.9 or newer); a tool that is missing leaves its text empty.
 import glob
 import json
 import os
-import platform
+import re
 import subprocess
 
 CARD = "index,uuid,name,compute_cap,memory.total,memory.used,driver_version,mig.mode.current,persistence_mode"
@@ -54,7 +54,9 @@ def pci():
     for device in sorted(glob.glob("/sys/bus/pci/devices/*")):
         driver = os.path.basename(os.path.realpath(device + "/driver")) if os.path.exists(device + "/driver") else ""
         facts = [read(device + "/" + name) for name in ("vendor", "device", "class")]
-        lines.append(" ".join([os.path.basename(device), *facts, driver]).rstrip())
+        # Product data of one vendor only: some devices take seconds to tell theirs.
+        marks = ["SW_MNG"] if facts[0] == "0x15b3" and "SW_MNG" in read(device + "/vpd") else []
+        lines.append(" ".join(filter(None, [os.path.basename(device), *facts, driver, *marks])))
     return "\n".join(lines)
 
 
@@ -86,16 +88,25 @@ def lock_holders():
 
 
 def kernels():
-    """Releases of installed kernels, newest file last."""
-    images = sorted(glob.glob("/boot/vmlinuz-*"), key=os.path.getmtime)
-    return "\n".join(path[len("/boot/vmlinuz-") :] for path in images)
+    """Releases of installed kernels, in the order of boot loaders: by the numbers in them, the one that boots next last."""
+    found = [path[len("/boot/vmlinuz-") :] for path in glob.glob("/boot/vmlinuz-*")]
+    return sorted(found, key=lambda release: [int(number) for number in re.findall(r"\d+", release)])
+
+
+def offered_headers(releases):
+    """What apt knows of the headers of these kernels; a name that it does not know is left out."""
+    return run("apt-cache", *NO_CACHE_FILES, "policy", *["linux-headers-" + release for release in sorted(releases)])[
+        "out"
+    ]
 
 
 def main():
-    release = platform.release()
+    release = read("/proc/sys/kernel/osrelease")
+    installed = kernels()
     texts = {
         "kernel": release,
-        "kernels": kernels(),
+        "kernels": "\n".join(installed),
+        "headers": offered_headers({release, *installed[-1:]}),
         "proc_version": read("/proc/version"),
         "device_tree": read("/proc/device-tree/model"),
         "tegra": read("/etc/nv_tegra_release"),
