@@ -7,6 +7,7 @@ an empty list of installed packages, so the bundle does not depend on what a hos
 from __future__ import annotations
 
 import os
+import platform
 import re
 import subprocess
 from collections.abc import Iterator, Sequence, Set
@@ -19,6 +20,7 @@ from bundle.artefacts import Artefact, digest_of
 from bundle.errors import BundleError
 from bundle.fetching import Report, Web
 from bundle.needs import ARCHITECTURE, BESIDE_FABRIC, FABRIC, Group, Key, Repository, System
+from roles.distribution import ONLY
 from roles.host_programs import load
 from roles.nvidia.plan import DriverPlan
 
@@ -45,6 +47,10 @@ def system_of_this_machine() -> System:
             "this machine", f"runs {system.os or 'an unknown system'}; packages are found by apt",
             "make the bundle on a machine, or in a container, with the hosts' system",
         )  # fmt: skip
+    if platform.machine() != "x86_64":
+        raise BundleError(
+            "this machine", f"is {platform.machine()}; hosts are x86_64", "make the bundle on such a machine"
+        )
     return system
 
 
@@ -127,18 +133,25 @@ def _packages(
 
     for group in groups:
         report(f"  packages: {group.about}")
-        yield from once(apt.closure(group.about, group.packages))
+        packages = apt.docker(group) if group.engine else group.packages
+        yield from once(apt.closure(group.about, packages))
         if group.recommends:
-            yield from once(apt.closure(group.about, group.packages, recommends=True))
-    for name in apt.known(installed):
-        yield from once(apt.closure("installed", [name]))
+            yield from once(apt.closure(group.about, packages, recommends=True))
+    if found := apt.known(installed):
+        report(f"  packages: {len(found)} that the hosts have")
+        yield from once(apt.packages_themselves(found))
     program = load(Path("roles/nvidia/host/install-driver"))
     for driver in drivers:
         report(f"  packages: driver {driver.branch}, {driver.kind} modules")
         yield from once(apt.driver(driver, program))
-    if drivers and (fabric := apt.known(FABRIC)):
-        report(f"  packages: driver {drivers[0].branch} for NVSwitch")
-        switched = replace(drivers[0], packages=(*drivers[0].packages, *fabric), beside=tuple(apt.known(BESIDE_FABRIC)))
+    fabric = apt.known(FABRIC)
+    if drivers and len(fabric) < len(FABRIC):
+        report(
+            f"  no {' and no '.join(sorted({*FABRIC} - {*fabric}))} in the archives: hosts with NVSwitches cannot be deployed"
+        )
+    for driver in {(one.branch, one.version): one for one in drivers}.values():
+        report(f"  packages: driver {driver.branch} for NVSwitch")
+        switched = replace(driver, packages=(*driver.packages, *fabric), beside=tuple(apt.known(BESIDE_FABRIC)))
         yield from once(apt.driver(switched, program))
 
 
@@ -218,7 +231,7 @@ class Apt:
 
     def _source(self, one: Placed) -> str:
         where = (self._root / one.repository.folder).resolve().as_uri()
-        lines = ["Types: deb", f"URIs: {where}", f"Suites: {one.repository.suite}", f"Architectures: {ARCHITECTURE}"]
+        lines = ["Types: deb", f"URIs: {where}", f"Suites: {one.repository.suite}", *ONLY]
         if one.repository.components:
             lines.append(f"Components: {' '.join(one.repository.components)}")
         return "\n".join([*lines, f"Signed-By: {one.keyring}", ""])
@@ -233,6 +246,23 @@ class Apt:
         option = "--install-recommends" if recommends else "--no-install-recommends"
         command = ["apt-get", "install", "--print-uris", "--yes", option, *packages]
         return [self._artefact(*row) for row in parse_uris(self._command(command, f"packages of {about}").stdout)]
+
+    def packages_themselves(self, names: Sequence[str]) -> list[Artefact]:
+        """Without what they depend on, which a host that has them has too."""
+        found = self._command(["apt-get", "download", "--print-uris", *names], "packages that the hosts have").stdout
+        return [self._artefact(*row) for row in parse_uris(found)]
+
+    def docker(self, group: Group) -> list[str]:
+        """Docker's packages as install-docker, the host's own program, would choose them. Raises BundleError."""
+        program = load(Path("roles/docker/host/install-docker"))
+        listed = self._command(["apt-cache", "madison", *group.packages], "Docker").stdout
+        try:
+            chosen: list[str] = program.choose(
+                group.packages, group.engine, group.version, program.parse_madison(listed), {}
+            )
+        except program.Refusal as refusal:
+            raise BundleError("Docker", str(refusal), "docker.version and docker.source decide") from None
+        return chosen
 
     def driver(self, plan: DriverPlan, program: ModuleType) -> list[Artefact]:
         """The driver as install-driver, the host's own program, would choose it. Raises BundleError."""

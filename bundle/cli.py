@@ -20,11 +20,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from bundle import apt, making, manifest
 from bundle.errors import BundleError
 from bundle.needs import Needs, needs
-from bundle.server import Server, Shelf
+from bundle.server import Server
 from roles.inventory import InventoryError, read_hosts
 from roles.mirrors import MirrorSettings
 from roles.settings import SettingsError, validate
@@ -40,8 +41,12 @@ def main(arguments: Sequence[str]) -> int:
     except (BundleError, InventoryError) as problem:
         say(f"\n{problem}")
         return 1
+    except OSError as problem:
+        where = f"{problem.filename}: " if problem.filename else ""
+        say(f"\n{where}{problem.strerror or problem}\n  -> correct that (rights, disk, path); what came is kept")
+        return 1
     except KeyboardInterrupt:
-        say("\nstopped; what came is kept, the same command goes on from here")
+        say("\nstopped; the same command goes on from here" if options.command == "make" else "\nstopped")
         return 130
 
 
@@ -64,7 +69,14 @@ def parser() -> argparse.ArgumentParser:
         help="names of packages that the hosts have (dpkg-query -W -f '${Package}\\n'), so that each can be updated along",
     )  # fmt: skip
     making_it.add_argument("--controller", action="store_true", help="with the wheels that `make venv` installs")
+    making_it.add_argument(
+        "--kernel", action="append", default=[], metavar="RELEASE",
+        help="a kernel that hosts run (uname -r), where its flavour is another than generic or cloud",
+    )  # fmt: skip
     making_it.add_argument("--prune", action="store_true", help="remove files that no host needs any more")
+    making_it.add_argument(
+        "--forget", action="store_true", help="leave out hosts that the bundle had and this run does not name"
+    )
     making_it.add_argument("--dry", action="store_true", help="say what would be fetched; write nothing to DIRECTORY")
     checking = commands.add_parser("check", help="read every byte and compare it with the manifest")
     checking.add_argument("folder", type=Path, metavar="DIRECTORY")
@@ -72,11 +84,19 @@ def parser() -> argparse.ArgumentParser:
     serving = commands.add_parser("serve", help="serve it over HTTP, read-only")
     serving.add_argument("folder", type=Path, metavar="DIRECTORY")
     serving.add_argument("--address", default="0.0.0.0", help="default: %(default)s")
-    serving.add_argument("--port", type=int, default=8780, help="default: %(default)s; 0 takes a free one")
+    serving.add_argument("--port", type=port, default=8780, help="default: %(default)s; 0 takes a free one")
     telling = commands.add_parser("settings", help="print the settings that point hosts at a served bundle")
     telling.add_argument("--url", required=True, help="where `serve` is reached from the hosts, without a path")
     telling.add_argument("--json", action="store_true", help="for machines")
     return top
+
+
+def port(text: str) -> int:
+    """A TCP port. Raises ValueError."""
+    number = int(text)
+    if not 0 <= number <= 65535:
+        raise ValueError(text)
+    return number
 
 
 def make(options: argparse.Namespace) -> int:
@@ -93,7 +113,7 @@ def make(options: argparse.Namespace) -> int:
             f"{len(missing)} of {len(found)} files to fetch, {known / 1e9:.2f} GB and those of unknown size; nothing was written"
         )
         return 0
-    outcome = making.make(wanted, options.folder, installed, options.prune, say)
+    outcome = making.make(wanted, options.folder, installed, say, prune=options.prune, forget=options.forget)
     made = outcome.made
     print(
         f"{options.folder}: {len(made.files)} files, {made.size / 1e9:.2f} GB, {outcome.fetched / 1e9:.2f} GB fetched now"
@@ -121,7 +141,7 @@ def wanted_by(options: argparse.Namespace) -> Needs:
         raise BundleError("settings", "\n  ".join(["refused", *problems]), "correct the inventory")
     if not sites:
         raise BundleError(options.inventory, "has no host", "see inventory/hosts.py")
-    return needs(sites, system, mirrors, options.controller)
+    return needs(sites, system, mirrors, options.controller, options.kernel)
 
 
 def mirrors_from(words: Sequence[str]) -> MirrorSettings:
@@ -170,9 +190,9 @@ def whole(folder: Path) -> manifest.Manifest:
 
 
 def serve(options: argparse.Namespace) -> int:
-    shelf = Shelf(options.folder.resolve(), whole(options.folder))
+    whole(options.folder)
     try:
-        server = Server(options.address, options.port, shelf)
+        server = Server(options.address, options.port, options.folder.resolve())
     except OSError as problem:
         raise BundleError(
             f"{options.address}:{options.port}", str(problem), "choose another --port, or end what holds it"
@@ -198,6 +218,10 @@ def mirror_settings(url: str) -> dict[str, str]:
 
 
 def settings(options: argparse.Namespace) -> int:
+    if urlsplit(options.url).path.strip("/"):
+        raise BundleError(
+            "--url", f"{options.url} has a path; Ollama's registry is at the root", "such as http://10.0.0.5:8780"
+        )
     told = mirror_settings(options.url)
     _, problems = validate(MirrorSettings, told)
     if problems:

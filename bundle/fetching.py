@@ -62,17 +62,9 @@ class Web:
         """Whether a HEAD is answered with 200. Raises BundleError when there is no answer."""
         return self._patiently(url, lambda: self._client.head(url).status_code) == 200
 
-    def json(self, url: str, token: str | None = None) -> Any:
-        """The JSON at `url`. Raises BundleError."""
-        answer = self.get(url, token)
-        try:
-            return answer.json()
-        except ValueError:
-            raise BundleError(url, "answered something that is not JSON", "is that the right server?") from None
-
     def download(self, artefact: Artefact, target: Path) -> None:
         """Have `target` be the artefact. Raises BundleError when it cannot be had or is another file than announced."""
-        part = target.with_name(f"{target.name}.part")
+        part = part_of(target)
         target.parent.mkdir(parents=True, exist_ok=True)
         if artefact.content is not None:
             part.write_bytes(artefact.content)
@@ -135,17 +127,30 @@ class Web:
                 return do()
             except _TryAgain as problem:
                 seen = str(problem)
-            except httpx.TransportError as problem:
-                seen = str(problem) or type(problem).__name__
             except (httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.TooManyRedirects) as problem:
                 raise BundleError(url, str(problem), "correct the setting that names it") from None
+            except httpx.RequestError as problem:
+                seen = str(problem) or type(problem).__name__
             attempt = attempt + 1 if came() <= had else 0
-            had = came()
+            had = max(had, came())
         raise BundleError(url, f"{seen} ({TRIES} tries)", CHECK)
 
 
 class _TryAgain(Exception):
     """The server's fault, which may pass."""
+
+
+def json_of(answer: httpx.Response) -> Any:
+    """Its JSON. Raises BundleError for anything else, as a portal that wants a login answers."""
+    try:
+        return answer.json()
+    except ValueError:
+        raise BundleError(str(answer.url), "answered something that is not JSON", "is that the right server?") from None
+
+
+def part_of(target: Path) -> Path:
+    """Where a file lies until it is whole and right."""
+    return target.with_name(f"{target.name}.part")
 
 
 def size_of(file: Path) -> int:

@@ -6,13 +6,13 @@ import json
 from collections.abc import Iterator, Sequence
 from pathlib import PurePath
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urljoin, urlsplit
 
 import httpx
 
 from bundle.artefacts import Artefact
 from bundle.errors import BundleError
-from bundle.fetching import Web
+from bundle.fetching import CHECK, Web, json_of
 from bundle.needs import HubModel
 from roles.secrets import read_secret
 
@@ -76,10 +76,17 @@ def listing(url: str, token: str | None, web: Web) -> list[dict[str, Any]]:
     entries: list[dict[str, Any]] = []
     following: str | None = url
     while following:
-        answer = web.get(following, token)
-        entries += answer.json()
-        following = answer.links.get("next", {}).get("url")
+        # The link is the hub's word: another server that it names gets no token.
+        answer = web.get(following, token if _origin(following) == _origin(url) else None)
+        entries += json_of(answer)
+        link = answer.links.get("next", {}).get("url")
+        following = urljoin(following, link) if link else None
     return entries
+
+
+def _origin(url: str) -> tuple[str, str]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.netloc
 
 
 def _resolve(model: HubModel, endpoint: str, path: str) -> str:
@@ -109,4 +116,4 @@ def _refuse(model: HubModel, endpoint: str, answer: httpx.Response, token: str |
             f"the hub has no {model.repository} that we may see",
             f"check the name; if it is private: {export}",
         )
-    raise BundleError(str(answer.url), f"answered {answer.status_code}", "is mirrors.hub right, and the token good?")
+    raise BundleError(str(answer.url), f"answered {answer.status_code}", f"is the token good? {CHECK}")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import shutil
 import subprocess
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,7 +15,7 @@ from tempfile import TemporaryDirectory
 from bundle import apt, hub, interpreters, manifest, ollama, python_index
 from bundle.artefacts import Artefact, digest_of
 from bundle.errors import BundleError
-from bundle.fetching import Report, Web
+from bundle.fetching import Report, Web, part_of, size_of
 from bundle.manifest import Entry, Manifest
 from bundle.needs import Needs
 from roles.pins import ROOT
@@ -31,7 +33,7 @@ class Outcome:
 
 
 def plan(needs: Needs, root: Path, installed: Sequence[str], web: Web, report: Report) -> list[Artefact]:
-    """Everything that the bundle must hold for these hosts. Indexes and uv are fetched to `root` on the way.
+    """Everything that the bundle must hold for these hosts. Indexes and uv are fetched to `root` on the way, and nothing else.
 
     Raises BundleError for the first thing that cannot be had.
     """
@@ -81,10 +83,16 @@ def _looks_right(artefact: Artefact, target: Path) -> bool:
     return target.is_file() and artefact.problem_of(target) is None
 
 
-def make(needs: Needs, folder: Path, installed: Sequence[str], prune: bool, report: Report) -> Outcome:
+def make(
+    needs: Needs, folder: Path, installed: Sequence[str], report: Report, prune: bool = False, forget: bool = False
+) -> Outcome:
     """Have `folder` be a bundle for these hosts, besides those of other systems that it is one for already.
 
-    Cut off at any point, it goes on from there when it is run again. Raises BundleError.
+    Until everything is known to be had, nothing in the bundle changes. Cut off at any point, it goes on from there when run again.
+
+    :param prune: remove the files that no host needs.
+    :param forget: leave out hosts of this system that the bundle had and this run does not name.
+    :raises BundleError: where something cannot be had, or somebody else is at work in the directory.
     """
     if manifest.is_foreign(folder):
         raise BundleError(
@@ -93,26 +101,48 @@ def make(needs: Needs, folder: Path, installed: Sequence[str], prune: bool, repo
             "name an empty directory, or one that does not exist yet",
         )
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / manifest.MARK).touch()
-    earlier = manifest.read(folder) or manifest.read(folder, manifest.PREVIOUS)
-    if (folder / manifest.NAME).is_file():  # from here on it is not whole
-        (folder / manifest.NAME).replace(folder / manifest.PREVIOUS)
-    with Web(report) as web:
-        found = plan(needs, folder, installed, web, report)
+    with _alone(folder), Web(report) as web:
+        earlier = manifest.read(folder) or manifest.read(folder, manifest.PREVIOUS)
+        _nobody_forgotten(needs, earlier, forget)
+        found = plan(needs, folder / manifest.PLANNING, installed, web, report)
         missing = [one for one in found if not _looks_right(one, folder / one.path)]
         _room(folder, missing)
+        if (folder / manifest.NAME).is_file():  # from here on it is not whole
+            (folder / manifest.NAME).replace(folder / manifest.PREVIOUS)
         fetched = _fetch(missing, folder, web, report)
-    made = _manifest(needs, found, folder, earlier)
-    left = manifest.others(folder, made)
-    if prune:
-        remove(folder, left)
-    manifest.write(folder, made)
-    (folder / manifest.PREVIOUS).unlink(missing_ok=True)
+        made = _manifest(needs, found, folder, earlier)
+        shutil.rmtree(folder / manifest.PLANNING, ignore_errors=True)
+        left = manifest.others(folder, made)
+        if prune:
+            remove(folder, left)
+        manifest.write(folder, made)
+        (folder / manifest.PREVIOUS).unlink(missing_ok=True)
     return Outcome(made, fetched, left)
 
 
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One run at a time in a directory; the lock goes with the process that holds it."""
+    with (folder / manifest.MARK).open("a") as mark:
+        try:
+            fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BundleError(str(folder), "another run of make is at work there", "wait for it, or end it") from None
+        yield
+
+
+def _nobody_forgotten(needs: Needs, earlier: Manifest | None, forget: bool) -> None:
+    """The files of a bundle are known by system, not by host: a run for some of its hosts would drop the others' files."""
+    gone = sorted({*(earlier.hosts.get(needs.system.name, []) if earlier else [])} - {*needs.hosts})
+    if gone and not forget:
+        raise BundleError(
+            "hosts", f"{', '.join(gone)} of this bundle would be left out",
+            "name all hosts of this system in one run, or leave those out with --forget",
+        )  # fmt: skip
+
+
 def _room(folder: Path, missing: Iterable[Artefact]) -> None:
-    wanted = sum(one.bytes_to_come for one in missing)
+    wanted = sum(max(0, one.bytes_to_come - size_of(part_of(folder / one.path))) for one in missing)
     free = shutil.disk_usage(folder).free
     if wanted + RESERVE_BYTES > free:
         raise BundleError(
@@ -125,7 +155,13 @@ def _fetch(missing: Sequence[Artefact], folder: Path, web: Web, report: Report) 
     total, told, fetched = sum(one.bytes_to_come for one in missing), time.monotonic(), 0
     report(f"{len(missing)} files to fetch, {total / 1e6:,.0f} MB and those whose size is not told")
     for number, artefact in enumerate(missing, 1):
-        fetched += have(artefact, folder, web)
+        planned, target = folder / manifest.PLANNING / artefact.path, folder / artefact.path
+        if _looks_right(artefact, planned):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            planned.replace(target)
+            fetched += target.stat().st_size
+        else:
+            fetched += have(artefact, folder, web)
         if time.monotonic() - told > 2:
             told = time.monotonic()
             report(f"  {number}/{len(missing)}, {fetched / 1e6:,.0f} MB: {artefact.path}")

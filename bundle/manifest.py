@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ from bundle.errors import BundleError
 NAME = "manifest.json"
 PREVIOUS = "manifest.previous.json"  # while a run is at work, or after it was cut off
 MARK = ".llm-bundle"  # this directory is ours to write in
+PLANNING = ".planning"  # indexes of a run that has not begun to change the bundle
 OURS = frozenset({NAME, PREVIOUS, MARK})
 FORMAT = 1
 
@@ -55,7 +57,9 @@ def read(folder: Path, name: str = NAME) -> Manifest | None:
         return Manifest(**raw)
     except (ValueError, KeyError, TypeError, AttributeError) as problem:
         raise BundleError(
-            str(file), f"cannot be read ({problem})", "python -m bundle make, with the same directory"
+            str(file),
+            f"cannot be read ({problem})",
+            "remove that file, then: python -m bundle make, which keeps what is right",
         ) from None
 
 
@@ -63,7 +67,10 @@ def write(folder: Path, manifest: Manifest) -> None:
     """Put it in place by a rename."""
     text = json.dumps({"format": FORMAT, **asdict(manifest)}, indent=1, sort_keys=True)
     new = folder / f"{NAME}.new"
-    new.write_text(f"{text}\n", encoding="utf-8")
+    with new.open("w", encoding="utf-8") as file:
+        file.write(f"{text}\n")
+        file.flush()
+        os.fsync(file.fileno())
     new.replace(folder / NAME)
 
 
@@ -75,18 +82,24 @@ def is_foreign(folder: Path) -> bool:
 def others(folder: Path, manifest: Manifest) -> list[str]:
     """Paths of files that no host needs: of earlier settings, half-made, or somebody else's. Sorted."""
     names = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    return sorted(name for name in names if name not in OURS and name not in manifest.files)
+    return sorted(
+        name
+        for name in names
+        if name not in OURS and name not in manifest.files and not name.startswith(f"{PLANNING}/")
+    )
 
 
 def problems(folder: Path, manifest: Manifest) -> Iterator[tuple[str, str | None]]:
     """(path, what is wrong or None), file by file; reads every byte."""
     for path, entry in sorted(manifest.files.items()):
-        yield path, _problem(folder / path, entry)
+        yield path, _problem(folder.resolve() / path, entry)
 
 
 def _problem(file: Path, entry: Entry) -> str | None:
     if not file.is_file():
         return "is missing"
+    if file.resolve() != file:
+        return f"is reached through a link, at {file.resolve()}"
     if (size := file.stat().st_size) != entry.size:
         return f"has {size} bytes, not {entry.size}"
     if (seen := digest_of(file)) != entry.sha256:

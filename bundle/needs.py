@@ -6,7 +6,7 @@ modules its cards want, its kernel's flavour, whether its cards can run vLLM –
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -15,8 +15,8 @@ from roles.base import PACKAGES
 from roles.cards import NEWEST_OPEN_TO_ALL, Kind
 from roles.distribution import COMPONENTS, KEYRINGS, archives
 from roles.docker import repository_key, toolkit_packages
-from roles.docker_packages import wanted_packages
-from roles.driver_packages import FABRIC_MANAGER, compute_packages
+from roles.docker_packages import ENGINE, wanted_packages
+from roles.driver_packages import FABRIC_MANAGER, compute_packages, kernel_headers
 from roles.layout import adapter_lock, ollama_version, vllm_build
 from roles.mirrors import MirrorSettings
 from roles.nvidia.plan import DriverPlan
@@ -70,11 +70,16 @@ class Repository:
 
 @dataclass(frozen=True)
 class Group:
-    """Packages that a deploy installs together, as apt is asked for them (`name` or `name=version`)."""
+    """Packages that a deploy installs together, as apt is asked for them (`name` or `name=version`).
+
+    engine, version: of Docker, those whose version is its own, and which one; None for the newest.
+    """
 
     about: str
     packages: tuple[str, ...]
     recommends: bool = False
+    engine: tuple[str, ...] = ()
+    version: str | None = None
 
 
 @dataclass(frozen=True)
@@ -120,12 +125,19 @@ class Needs:
     ollama_models: tuple[str, ...]
 
 
-def needs(sites: Mapping[str, Site], system: System, mirrors: MirrorSettings, controller: bool = False) -> Needs:
+def needs(
+    sites: Mapping[str, Site],
+    system: System,
+    mirrors: MirrorSettings,
+    controller: bool = False,
+    kernels: Sequence[str] = (),
+) -> Needs:
     """What these hosts need.
 
     :param sites: settings by host.
     :param mirrors: where to fetch from, whatever the settings say.
     :param controller: with the wheels of this project's own environment (`make venv`).
+    :param kernels: releases that the hosts run (`uname -r`), for flavours that are not the usual ones.
     """
     each = [site.model_copy(update={"mirrors": mirrors}) for site in sites.values()]
     return Needs(
@@ -133,7 +145,7 @@ def needs(sites: Mapping[str, Site], system: System, mirrors: MirrorSettings, co
         mirrors=mirrors,
         hosts=tuple(sites),
         repositories=_once(one for site in each for one in repositories(site, system)),
-        groups=_once(one for site in each for one in groups(site, system)),
+        groups=_once(one for site in each for one in groups(site, system, kernels)),
         drivers=_once(one for site in each if site.gpu == "nvidia" for one in drivers(site.nvidia, system.os)),
         locks=_once([*(one for site in each for one in locks(site)), *([controller_lock()] if controller else [])]),
         models=_once(_model(site) for site in each if site.prepares_phase_2),
@@ -169,21 +181,30 @@ def repositories(site: Site, system: System) -> Iterable[Repository]:
         yield Repository(folder, uri, system.codename, ("stable",), key=key)
 
 
-def groups(site: Site, system: System) -> Iterable[Group]:
+def groups(site: Site, system: System, kernels: Sequence[str]) -> Iterable[Group]:
     """What the roles ask apt for, but for the driver. `gpg` is there for the keys of the vendors' repositories."""
     yield Group("base", (*PACKAGES, *site.base.packages))
     if site.prepares_phase_2:
         yield Group("vLLM", tuple(distribution_packages_of(site)), recommends=True)
     if site.gpu == "nvidia":
-        for flavour in FLAVOURS[system.os]:
-            yield Group(f"headers for DKMS, {flavour}", ("gpg", f"linux-headers-{flavour}"), recommends=True)
+        for headers in kernel_packages(system.os, kernels):
+            yield Group(headers, ("gpg", headers), recommends=True)
             # DKMS wants the headers of the kernel that runs: a host with an older kernel has to come to this one.
-            yield Group(f"kernel, {flavour}", (f"linux-image-{flavour}",))
+            kernel = headers.replace("-headers-", "-image-")
+            yield Group(kernel, (kernel,))
     if site.docker.source != "none":
-        packages = wanted_packages(site.docker.source, system.os, system.version)
-        yield Group("Docker", ("gpg", *packages), recommends=True)
+        source = site.docker.source
+        packages = wanted_packages(source, system.os, system.version)
+        yield Group("gpg", ("gpg",), recommends=True)
+        yield Group("Docker", packages, recommends=True, engine=ENGINE[source], version=site.docker.version)
         if site.gpu == "nvidia":
             yield Group("container toolkit", tuple(toolkit_packages()))
+
+
+def kernel_packages(distribution: str, kernels: Sequence[str]) -> tuple[str, ...]:
+    """Headers of the usual flavours, and of those that these kernels have."""
+    usual = [f"linux-headers-{flavour}" for flavour in FLAVOURS[distribution]]
+    return _once([*usual, *(name for kernel in kernels for name in kernel_headers(distribution, kernel))])
 
 
 def distribution_packages_of(site: Site) -> list[str]:

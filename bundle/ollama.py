@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 
 from bundle.artefacts import Artefact
 from bundle.errors import BundleError
-from bundle.fetching import Web
+from bundle.fetching import CHECK, Web
 from bundle.needs import OllamaRelease
-from roles.model_names import canonical
+from roles.model_names import PUBLIC, registry_place
 from roles.pins import pins
 
 MANIFEST_TYPE = "application/vnd.docker.distribution.manifest.v2+json"
@@ -45,18 +45,25 @@ def plan_models(models: Sequence[str], registry: str, web: Web) -> Iterator[Arte
     """Manifest and blobs of each model; a blob that two share comes once. Raises BundleError."""
     seen: set[str] = set()
     for name in models:
-        path, tag = canonical(name).rsplit(":", 1)
-        owner = path if "/" in path else f"library/{path}"
+        host, owner, tag = registry_place(name)
+        if host != PUBLIC:
+            raise BundleError(
+                "ollama models", f"{name} is of {host}; a bundle has models of {PUBLIC}", "take another model"
+            )
         url = f"{registry.rstrip('/')}/v2/{owner}"
         answer = web.ask(f"{url}/manifests/{tag}", accept=MANIFEST_TYPE)
         if answer.status_code == 404:
             raise BundleError("ollama models", f"the registry has no {name} ({url}/manifests/{tag})", "check its name")
         if answer.status_code != 200:
+            raise BundleError(f"{url}/manifests/{tag}", f"answered {answer.status_code}", CHECK)
+        try:
+            parts = blobs(answer.text)
+        except (ValueError, KeyError, TypeError):
             raise BundleError(
-                f"{url}/manifests/{tag}", f"answered {answer.status_code}", "is mirrors.ollama_registry right?"
-            )
+                str(answer.url), "answered something that is no manifest", "is that the right server?"
+            ) from None
         yield Artefact(f"v2/{owner}/manifests/{tag}", content=answer.content)
-        for digest, size in blobs(answer.text):
+        for digest, size in parts:
             # The registry's colon is no good name on every file system.
             file = f"v2/{owner}/blobs/{digest.replace(':', '-')}"
             if file not in seen:

@@ -130,7 +130,14 @@ def plan(locks: Sequence[Lock], own_python: str, index: str, torch_index: str, w
         if url not in pages:
             answer = web.ask(url, accept=ACCEPT)
             kind = answer.headers.get("content-type", "")
-            pages[url] = parse_page(kind, answer.text, str(answer.url)) if answer.status_code == 200 else []
+            if answer.status_code not in (200, 404):
+                raise BundleError(
+                    url, f"answered {answer.status_code}", "is it the right index, and is the login right?"
+                )
+            try:
+                pages[url] = parse_page(kind, answer.text, str(answer.url)) if answer.status_code == 200 else []
+            except (ValueError, KeyError, TypeError):
+                raise BundleError(url, "answered something that is no index", "is that the right server?") from None
         return pages[url]
 
     for lock in locks:
@@ -174,4 +181,11 @@ def default_index() -> str:
     found = re.search(r"--index-url\s+<url>.*?\(default\s+(\S+?)\)", help_text, re.DOTALL)
     if found is None:
         raise BundleError("package index", "pip does not tell which one it uses", "name one: --mirror python_index=URL")
+    if "****" in found[1]:  # pip does not show a password
+        given = os.environ.get("PIP_INDEX_URL", "")
+        if not given:
+            raise BundleError(
+                "package index", f"pip hides a part of {found[1]}", "export PIP_INDEX_URL with the whole of it"
+            )
+        return given
     return found[1]

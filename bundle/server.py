@@ -10,6 +10,7 @@ import json
 import posixpath
 import re
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,8 +24,9 @@ from urllib.parse import quote, unquote, urlsplit
 
 from packaging.utils import canonicalize_name
 
-from bundle import hub
+from bundle import hub, manifest
 from bundle.artefacts import BLOCK_BYTES
+from bundle.errors import BundleError
 from bundle.manifest import Manifest
 from bundle.ollama import MANIFEST_TYPE
 from bundle.python_index import WHEELS
@@ -46,7 +48,7 @@ class Reply:
 
 @dataclass(frozen=True)
 class Shelf:
-    """The bundle in `folder`: from a path to what is answered."""
+    """The bundle in `folder` (resolved): from a path to what is answered."""
 
     folder: Path
     manifest: Manifest
@@ -58,7 +60,7 @@ class Shelf:
         if not name:
             systems = ", ".join(sorted(self.manifest.hosts))
             return _text(200, f"a bundle of {self.manifest.made} for {systems}: {len(self.manifest.files)} files\n")
-        if name.startswith("python/simple"):
+        if name == "python/simple" or name.startswith("python/simple/"):
             return self._simple(name.removeprefix("python/simple").lstrip("/"))
         if name.startswith("hub/"):
             return self._hub(name.removeprefix("hub/"))
@@ -75,7 +77,7 @@ class Shelf:
     ) -> Reply:
         entry = self.manifest.files.get(name)
         file = self.folder / name
-        if entry is None or not file.is_file():
+        if entry is None or not file.is_file() or not file.resolve().is_relative_to(self.folder):
             return _text(404, f"the bundle has no {name}\n")
         return Reply(200, file, content_type, headers or {}, etag or entry.sha256)
 
@@ -158,7 +160,11 @@ def wanted_range(header: str, size: int) -> tuple[int, int] | None:
     found = re.fullmatch(r"bytes=(\d*)-(\d*)", header.strip())
     if found is None or found.groups() == ("", ""):
         return None
+    if size == 0:
+        return None
     if not found[1]:
+        if int(found[2]) == 0:
+            raise ValueError(f"bytes */{size}")
         return max(0, size - int(found[2])), size
     start, end = int(found[1]), min(int(found[2]) + 1, size) if found[2] else size
     if start >= end:
@@ -167,14 +173,36 @@ def wanted_range(header: str, size: int) -> tuple[int, int] | None:
 
 
 class Server(ThreadingHTTPServer):
-    """A bundle at an address; port 0 takes a free one (see `server_port`)."""
+    """The bundle in `folder` at an address; port 0 takes a free one (see `server_port`). Raises BundleError, OSError."""
 
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, address: str, port: int, shelf: Shelf) -> None:
-        self.shelf = shelf
+    def __init__(self, address: str, port: int, folder: Path) -> None:
+        self._folder, self._lock = folder, threading.Lock()
+        self._read_at, self._shelf = self._time(), Shelf(folder, self._manifest())
         super().__init__((address, port), Handler)
+
+    @property
+    def shelf(self) -> Shelf:
+        """The bundle as its manifest says now; while `make` is at work in it, as it was before."""
+        with self._lock:
+            now = self._time()
+            if now and now != self._read_at:
+                self._read_at, self._shelf = now, Shelf(self._folder, self._manifest())
+            return self._shelf
+
+    def _time(self) -> int:
+        try:
+            return (self._folder / manifest.NAME).stat().st_mtime_ns
+        except FileNotFoundError:
+            return 0
+
+    def _manifest(self) -> Manifest:
+        made = manifest.read(self._folder)
+        if made is None:
+            raise BundleError(str(self._folder), "is not finished", "run make again")
+        return made
 
     def handle_error(self, request: object, client_address: object) -> None:
         """A client that went away is no event."""
@@ -208,7 +236,7 @@ class Handler(BaseHTTPRequestHandler):
                 "Last-Modified": formatdate(body.stat().st_mtime, usegmt=True),
             }  # fmt: skip
             try:
-                if part := self._part(size, reply.etag):
+                if part := self._part(size, reply.etag, headers["Last-Modified"]):
                     status, (start, end) = 206, part
                     headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
             except ValueError as problem:
@@ -219,11 +247,11 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         sent = self._body(body, start, end) if self.command == "GET" else 0
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        print(f"{now} {self.client_address[0]} {self.command} {self.path} {status} {sent}", flush=True)
+        print(f"{now} {self.client_address[0]} {self.command} {ascii(self.path)[1:-1]} {status} {sent}", flush=True)
 
-    def _part(self, size: int, etag: str) -> tuple[int, int] | None:
+    def _part(self, size: int, etag: str, modified: str) -> tuple[int, int] | None:
         condition = self.headers.get("If-Range", "")
-        if condition and condition.strip('"') != etag:
+        if condition and condition.strip('"') != etag and condition != modified:
             return None
         return wanted_range(self.headers.get("Range", ""), size)
 

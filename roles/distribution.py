@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 SOURCES = "/etc/apt/sources.list.d/llm-distribution.sources"
 COMPONENTS = {"debian": ("main",), "ubuntu": ("main", "universe")}
+# Without these apt asks for more lists where a host has a foreign architecture, another language, command-not-found or DEP-11; a
+# bundle has none of them, and one list that is missing makes apt refuse the archive.
+ONLY = ("Architectures: amd64", "Languages: en", "Targets: Packages Translations")
 KEYRINGS = {
     "debian": "/usr/share/keyrings/debian-archive-keyring.gpg",
     "ubuntu": "/usr/share/keyrings/ubuntu-archive-keyring.gpg",
@@ -43,6 +46,7 @@ def sources_text(mirror: str, os: str, codename: str) -> str:
                 f"Suites: {' '.join(archive.suites)}",
                 f"Components: {' '.join(COMPONENTS[os])}",
                 f"Signed-By: {KEYRINGS[os]}",
+                *ONLY,
                 "Check-Valid-Until: no",
                 "",
             )

@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from roles.model_names import canonical
+from roles.model_names import registry_place
 from roles.pins import LOCKS, ROOT, pins
 
 if TYPE_CHECKING:
@@ -147,6 +147,4 @@ def ollama_home(instance: Literal["text", "vision"]) -> str:
 
 def ollama_manifest(instance: Literal["text", "vision"], model: str) -> str:
     """The file whose presence means that `model` is complete in the instance's directory (Ollama writes it last)."""
-    path, tag = canonical(model).rsplit(":", 1)
-    owner = path if "/" in path else f"library/{path}"
-    return f"{ollama_home(instance)}/models/manifests/registry.ollama.ai/{owner}/{tag}"
+    return f"{ollama_home(instance)}/models/manifests/{'/'.join(registry_place(model))}"

@@ -26,6 +26,22 @@ def canonical(name: str) -> str:
     return f"{'/'.join(parts)}:{tag}".lower()
 
 
+PUBLIC = "registry.ollama.ai"
+
+
+def registry_place(name: str) -> tuple[str, str, str]:
+    """(host, path, tag) of a model at its registry and on disk, as it is spelled: `Q4_K_M` is not `q4_k_m` there.
+
+    `llama3.2` -> ("registry.ollama.ai", "library/llama3.2", "latest"). Raises ValueError for text that is no name.
+    """
+    canonical(name)
+    head, slash, last = name.strip().rpartition("/")
+    model, _, tag = last.partition(":")
+    parts = f"{head}{slash}{model}".split("/")
+    host = parts.pop(0) if len(parts) == 3 else PUBLIC
+    return host, "/".join(parts if len(parts) == 2 else ["library", *parts]), tag or "latest"
+
+
 def distinct(names: tuple[str, ...]) -> tuple[str, ...]:
     """The names as they are. Raises ValueError when one is no name, or two mean the same model to a client."""
     seen: dict[str, str] = {}

@@ -5,11 +5,33 @@ from __future__ import annotations
 from collections.abc import Generator
 
 from pyinfra import host
-from pyinfra.api import QuoteString, StringCommand, operation
-from pyinfra.facts.files import FileContents
+from pyinfra.api import FactBase, QuoteString, StringCommand, operation
 
-from roles.distribution import SOURCES
 from roles.layout import LIBEXEC
+
+PROGRAM = f"{LIBEXEC}/use-distribution-mirror"
+
+
+class SourcesDue(FactBase[list[str]]):
+    """What use-distribution-mirror would change for these sources; on a host without the program, only whether it has work.
+
+    A host whose sources the program refuses has work too: running it tells why.
+    """
+
+    @staticmethod
+    def default() -> list[str]:
+        return []
+
+    def command(self, text: str, codename: str) -> StringCommand:
+        first = "echo to be set up" if text else "true"
+        return StringCommand(
+            "if", "test", "-x", PROGRAM, ";", "then",
+            "printf", "%s", QuoteString(text), "|", PROGRAM, "--check", QuoteString(codename), "2>&1", ";",
+            "else", first, ";", "fi", ";", "true",
+        )  # fmt: skip
+
+    def process(self, output: list[str]) -> list[str]:
+        return [line for line in output if line.strip()]
 
 
 @operation()
@@ -18,10 +40,7 @@ def distribution_sources(text: str, codename: str) -> Generator[StringCommand, N
 
     :param text: deb822 of the mirror; "" has the host's own sources back.
     """
-    there = host.get_fact(FileContents, path=SOURCES)
-    if "\n".join(there or []).strip() == text.strip():
-        host.noop("the distribution's packages come from there")
+    if not host.get_fact(SourcesDue, text=text, codename=codename):
+        host.noop("the distribution's packages come from where they should")
         return
-    yield StringCommand(
-        "printf", "%s", QuoteString(text), "|", f"{LIBEXEC}/use-distribution-mirror", QuoteString(codename)
-    )
+    yield StringCommand("printf", "%s", QuoteString(text), "|", PROGRAM, QuoteString(codename))

@@ -13,7 +13,7 @@ from urllib.parse import quote
 from roles.apt_repositories import cuda_repository
 from roles.distribution import KEYRINGS, archives
 from roles.layout import ollama_version, vllm_build
-from roles.model_names import canonical
+from roles.model_names import PUBLIC, registry_place
 from roles.pins import pins
 from roles.preflight.facts import Answer, Question
 from roles.preflight.findings import Finding, error, note
@@ -44,9 +44,9 @@ def questions(
         asked.append(Question("ollama-sums", f"{release}/sha256sum.txt"))
         asked.append(Question("ollama-archive", f"{release}/{pins().ollama.archive}", method="HEAD"))
     for name in sorted({*missing.text_models, *missing.vision_models}):
-        path, tag = canonical(name).rsplit(":", 1)
-        owner = path if "/" in path else f"library/{path}"
-        url = f"{mirrors.ollama_registry.rstrip('/')}/v2/{owner}/manifests/{tag}"
+        registry, path, tag = registry_place(name)
+        base = mirrors.ollama_registry.rstrip("/") if registry == PUBLIC else f"https://{registry}"
+        url = f"{base}/v2/{path}/manifests/{tag}"
         asked.append(Question(f"registry:{name}", url, accept=MANIFEST))
     if missing.model:
         hub, model = mirrors.hub.rstrip("/"), quote(site.vllm.model)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from roles.layout import ollama_manifest
-from roles.model_names import canonical
+from roles.model_names import canonical, registry_place
 
 
 @pytest.mark.parametrize(
@@ -33,3 +33,18 @@ def test_the_manifest_of_a_model_lies_where_ollama_writes_it() -> None:
     assert ollama_manifest("vision", "nomic-embed-text").endswith(
         "/models/manifests/registry.ollama.ai/library/nomic-embed-text/latest"
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        ("llama3.2", ("registry.ollama.ai", "library/llama3.2", "latest")),
+        ("library/llama3.2:1b", ("registry.ollama.ai", "library/llama3.2", "1b")),
+        ("llama3.1:8b-instruct-q4_K_M", ("registry.ollama.ai", "library/llama3.1", "8b-instruct-q4_K_M")),
+        ("someone/Own:7B", ("registry.ollama.ai", "someone/Own", "7B")),
+        ("registry.ollama.ai/library/x:1", ("registry.ollama.ai", "library/x", "1")),
+        ("hf.co/Some/Model-GGUF:Q4_K_M", ("hf.co", "Some/Model-GGUF", "Q4_K_M")),
+    ],
+)
+def test_a_registry_knows_a_model_as_it_is_spelled(name: str, place: tuple[str, str, str]) -> None:
+    assert registry_place(name) == place

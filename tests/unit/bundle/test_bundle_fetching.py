@@ -146,6 +146,22 @@ def test_an_artefact_lies_inside_its_bundle(path: str) -> None:
         Artefact(path)
 
 
+def test_a_server_that_breaks_without_getting_further_is_given_up(web: Web, tmp_path: Path) -> None:
+    lengths = iter([5000, 3000] * 50)
+
+    def answer(request: Seen) -> Say:  # no ranges: all of it again, and never to the end
+        return Say(body=CONTENT[: next(lengths)], promised=len(CONTENT))
+
+    with serving(answer) as server, pytest.raises(BundleError, match="tries"):
+        web.download(right(server.url), tmp_path / "b.bin")
+    assert len(server.seen) == TRIES + 1
+
+
+def test_an_address_that_is_none_is_not_tried_again(web: Web) -> None:
+    with pytest.raises(BundleError, match="correct the setting that names it"):
+        web.get("ftp://example/x")
+
+
 def test_an_unreachable_server_is_named(web: Web) -> None:
     with serving(with_ranges) as server:
         gone = server.url

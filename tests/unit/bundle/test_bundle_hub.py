@@ -57,6 +57,38 @@ def test_a_listing_has_all_pages() -> None:
         assert [one["path"] for one in listing(f"{server.url}/tree", None, web)] == ["a", "b"]
 
 
+def test_a_page_of_a_listing_at_another_server_gets_no_token() -> None:
+    with serving(lambda request: Say(body=b"[]")) as other:
+
+        def answer(request: Seen) -> Say:
+            return Say(body=b"[]", headers={"Link": f'<{other.url}/next>; rel="next"'})
+
+        with serving(answer) as server, Web(print, pause_s=0) as web:
+            listing(f"{server.url}/tree", "hf_planted", web)
+        assert server.seen[0].headers["authorization"] == "Bearer hf_planted"
+        assert "authorization" not in other.seen[0].headers
+
+
+def test_a_portal_in_place_of_the_hub_or_registry_is_named() -> None:
+    with serving(lambda request: Say(body=b"<html>log in")) as server, Web(print, pause_s=0) as web:
+        with pytest.raises(BundleError, match="something that is not JSON"):
+            list(plan([HubModel("o/m", REVISION, "HUB", None)], server.url, web))
+        with pytest.raises(BundleError, match="something that is no manifest"):
+            list(plan_models(["llama3.2"], server.url, web))
+
+
+def test_names_are_asked_for_as_they_are_spelled() -> None:
+    empty = json.dumps({"config": {"digest": f"sha256:{'1' * 64}", "size": 1}, "layers": []}).encode()
+    with serving(lambda request: Say(body=empty)) as server, Web(print) as web:
+        found = list(plan_models(["llama3.1:8b-instruct-q4_K_M", "registry.ollama.ai/library/x:1"], server.url, web))
+        assert [one.path for one in found if "manifests" in one.path] == [
+            "v2/library/llama3.1/manifests/8b-instruct-q4_K_M",
+            "v2/library/x/manifests/1",
+        ]
+        with pytest.raises(BundleError, match=r"is of hf\.co"):
+            list(plan_models(["hf.co/Some/Model-GGUF:Q4_K_M"], server.url, web))
+
+
 @pytest.mark.parametrize(
     ("status", "code", "token", "words"),
     [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,9 @@ from roles.mirrors import MirrorSettings
 from roles.site import site_from
 
 
-def wanted(version: str = "12") -> Needs:
-    return needs({"gpu-01": site_from([{}], {})}, System("debian", version, "bookworm"), MirrorSettings())
+def wanted(version: str = "12", *hosts: str) -> Needs:
+    sites = {name: site_from([{}], {}) for name in hosts or ("gpu-01",)}
+    return needs(sites, System("debian", version, "bookworm"), MirrorSettings())
 
 
 @pytest.fixture
@@ -29,7 +32,7 @@ def planned(monkeypatch: pytest.MonkeyPatch) -> list[Artefact]:
 
 
 def make(folder: Path, version: str = "12", prune: bool = False) -> making.Outcome:
-    return making.make(wanted(version), folder, (), prune, lambda text: None)
+    return making.make(wanted(version), folder, (), lambda text: None, prune=prune)
 
 
 def test_a_bundle_is_whole_once_its_manifest_is_there(tmp_path: Path, planned: list[Artefact]) -> None:
@@ -92,10 +95,68 @@ def test_a_run_that_fails_leaves_no_manifest_and_forgets_no_other_system(
     planned[:] = [Artefact("far", "http://127.0.0.1:1/far", size=10**18)]
     with pytest.raises(BundleError, match="GB are still to come"):
         make(tmp_path, version="13")
+    assert set(whole(tmp_path).files) == {"twelve"}, "nothing was changed yet"
+    planned[:] = [Artefact("far", "http://127.0.0.1:1/far", size=1)]
+    with pytest.raises(BundleError, match=r"127\.0\.0\.1:1/far"):
+        make(tmp_path, version="13")
     with pytest.raises(BundleError, match="is not finished"):
         whole(tmp_path)
     planned[:] = [Artefact("thirteen", content=b"1")]
     assert set(make(tmp_path, version="13").made.files) == {"twelve", "thirteen"}
+
+
+def test_what_came_of_a_file_already_needs_no_room(
+    tmp_path: Path, planned: list[Artefact], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage._replace(free=making.RESERVE_BYTES + 10))
+    part = tmp_path / "b" / "big.part"
+    part.parent.mkdir()
+    (part.parent / manifest.MARK).touch()
+    part.write_bytes(b"x" * 90)
+    planned += [Artefact("big", "http://127.0.0.1:1/big", size=100)]
+    with pytest.raises(BundleError, match=r"127\.0\.0\.1:1/big"):  # there was room to try
+        make(part.parent)
+    planned[:] = [Artefact("big", "http://127.0.0.1:1/big", size=102)]
+    with pytest.raises(BundleError, match="are still to come"):
+        make(part.parent)
+
+
+def test_a_run_for_some_hosts_does_not_drop_what_the_others_need(tmp_path: Path, planned: list[Artefact]) -> None:
+    planned += [Artefact("one", content=b"1")]
+
+    def run(*hosts: str, forget: bool = False) -> making.Outcome:
+        return making.make(wanted("12", *hosts), tmp_path, (), lambda text: None, forget=forget)
+
+    run("gpu-01", "gpu-02")
+    with pytest.raises(BundleError, match="gpu-01 of this bundle would be left out"):
+        run("gpu-02")
+    assert whole(tmp_path).hosts == {"debian-12": ["gpu-01", "gpu-02"]}
+    assert run("gpu-02", forget=True).made.hosts == {"debian-12": ["gpu-02"]}
+
+
+def test_two_runs_in_one_directory_do_not_meet(tmp_path: Path, planned: list[Artefact]) -> None:
+    make(tmp_path)
+    with (tmp_path / manifest.MARK).open("a") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(BundleError, match="another run of make is at work there"):
+            make(tmp_path)
+    make(tmp_path)
+
+
+def test_indexes_of_the_planning_are_moved_not_fetched_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    index = Artefact("dists/Packages.xz", "http://127.0.0.1:1/Packages.xz", size=3)
+
+    def plan(needs: Needs, root: Path, *_: Any) -> list[Artefact]:
+        (root / "dists").mkdir(parents=True)
+        (root / index.path).write_bytes(b"123")
+        return [index]
+
+    monkeypatch.setattr(making, "plan", plan)
+    outcome = make(tmp_path)
+    assert (tmp_path / index.path).read_bytes() == b"123"
+    assert outcome.others == []
+    assert not (tmp_path / manifest.PLANNING).exists()
 
 
 def test_a_directory_with_other_files_is_left_alone(tmp_path: Path, planned: list[Artefact]) -> None:
@@ -126,6 +187,9 @@ def test_a_manifest_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         (["check", "DIR"], "is no bundle"),
         (["serve", "DIR"], "is no bundle"),
         (["settings", "--url", "10.0.0.5"], "such as http://10.0.0.5:8780"),
+        (["settings", "--url", "http://10.0.0.5/bundle"], "has a path; Ollama's registry is at the root"),
+        (["make", "/proc/nobody/b", "--inventory", "one.example,two.example"], "/proc/nobody"),
+        (["make", "DIR", "--inventory", "one.example,two.example", "--installed", "/no/such/file"], "/no/such/file"),
     ],
 )
 def test_bad_input_is_named_before_anything_is_done(

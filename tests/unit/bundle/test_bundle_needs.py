@@ -30,7 +30,7 @@ def test_a_host_with_cards_needs_both_kinds_of_modules_because_nobody_looked_at_
         "open": "nvidia-kernel-open-dkms",
         "proprietary": "nvidia-kernel-dkms",
     }
-    assert packages(found, "headers for DKMS, cloud-amd64") == ("gpg", "linux-headers-cloud-amd64")
+    assert packages(found, "linux-headers-cloud-amd64") == ("gpg", "linux-headers-cloud-amd64")
     assert packages(found, "vLLM") == ("gcc", "g++", "python3-dev")
     assert [lock.about for lock in found.locks] == ["uv", "vLLM (cuda)", "adapter"]
 
@@ -61,6 +61,18 @@ def test_a_host_without_cards_needs_no_driver_and_no_vendors_packages() -> None:
 def test_the_machine_that_deploys_gets_its_wheels_on_request() -> None:
     site = {"gpu-01": site_from([{"phase": 1, "prepare": "phase1"}], {})}
     assert [lock.about for lock in needs(site, DEBIAN, MirrorSettings(), controller=True).locks] == ["controller"]
+
+
+def test_a_kernel_of_another_flavour_is_named_by_hand() -> None:
+    found = needs({"gpu-01": site_from([{}], {})}, NOBLE, MirrorSettings(), kernels=["6.8.0-1021-aws"])
+    abouts = [group.about for group in found.groups]
+    assert {"linux-headers-generic", "linux-headers-aws", "linux-image-aws"} <= {*abouts}
+
+
+def test_a_wanted_docker_is_wanted_in_the_bundle_too() -> None:
+    found = needed(DEBIAN, {"docker": {"version": "26.1.5"}})
+    (group,) = [group for group in found.groups if group.about == "Docker"]
+    assert (group.version, group.engine) == ("26.1.5", ("docker-ce", "docker-ce-cli"))
 
 
 def test_what_hosts_share_comes_once() -> None:

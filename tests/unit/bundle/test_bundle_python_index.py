@@ -124,6 +124,23 @@ def test_a_pin_without_a_wheel_is_named_with_what_there_is(web: Web) -> None:
     assert "--mirror python_index=URL" in str(problem.value)
 
 
+@pytest.mark.parametrize(("status", "words"), [(401, "answered 401"), (403, "answered 403")])
+def test_an_index_that_refuses_is_not_taken_for_an_empty_one(web: Web, status: int, words: str) -> None:
+    with serving(lambda request: Say(status)) as server, pytest.raises(BundleError, match=words):
+        list(plan([Lock("adapter", LOCK, "")], "3.11", server.url, server.url, web))
+
+
+def test_a_page_that_is_no_index_is_named(web: Web) -> None:
+    portal = Say(body=b"<html>log in", headers={"Content-Type": "application/json"})
+    with serving(lambda request: portal) as server, pytest.raises(BundleError, match="something that is no index"):
+        list(plan([Lock("adapter", LOCK, "")], "3.11", server.url, server.url, web))
+
+
+def test_a_login_in_the_index_survives_pips_mask(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIP_INDEX_URL", "http://bob:secret@index.example/simple")
+    assert default_index() == "http://bob:secret@index.example/simple"
+
+
 def test_pip_tells_which_index_this_machine_uses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_INDEX_URL", "http://index.example/simple")
     assert default_index() == "http://index.example/simple"

@@ -15,7 +15,7 @@ import pytest
 from bundle import manifest
 from bundle.artefacts import digest_of
 from bundle.manifest import Entry, Manifest
-from bundle.server import Server, Shelf, wanted_range
+from bundle.server import Server, wanted_range
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 WEIGHTS, CONFIG = b"w" * 5000, b'{"model_type": "llama"}'
@@ -47,7 +47,7 @@ def url(tmp_path: Path) -> Iterator[str]:
             "lfs": {"oid": SHA256, "size": len(WEIGHTS), "pointerSize": 1},
         },
     ]  # fmt: skip
-    made = put(
+    put(
         tmp_path,
         {
             f"hub/o/m/{REVISION}/info.json": json.dumps(info).encode(),
@@ -61,7 +61,7 @@ def url(tmp_path: Path) -> Iterator[str]:
         },
     )
     (tmp_path / "secret.txt").write_text("not in the manifest")
-    with Server("127.0.0.1", 0, Shelf(tmp_path, made)) as server:
+    with Server("127.0.0.1", 0, tmp_path) as server:
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         try:
             yield f"http://127.0.0.1:{server.server_port}"
@@ -139,14 +139,52 @@ def test_a_range_behind_the_end_is_told_the_size(url: str) -> None:
     ("header", "part"),
     [
         ("", None), ("bytes=0-", (0, 10)), ("bytes=3-5", (3, 6)), ("bytes=3-99", (3, 10)), ("bytes=-4", (6, 10)),
-        ("bytes=-99", (0, 10)), ("bytes=1-2,4-5", None), ("lines=1-2", None), ("bytes=-", None),
+        ("bytes=-99", (0, 10)),
+        ("bytes=-0", ValueError),
+        ("bytes=10-", ValueError), ("bytes=1-2,4-5", None), ("lines=1-2", None), ("bytes=-", None),
     ],
 )  # fmt: skip
-def test_ranges(header: str, part: tuple[int, int] | None) -> None:
-    assert wanted_range(header, 10) == part
+def test_ranges(header: str, part: tuple[int, int] | type[ValueError] | None) -> None:
+    if part is ValueError:
+        with pytest.raises(ValueError, match=r"bytes \*/10"):
+            wanted_range(header, 10)
+    else:
+        assert wanted_range(header, 10) == part
+
+
+def test_an_empty_file_has_no_ranges() -> None:
+    assert wanted_range("bytes=0-", 0) is None
+
+
+def test_a_link_in_the_bundle_leads_nowhere(url: str, tmp_path: Path) -> None:
+    inside = tmp_path / "python/wheels/Some_Thing-1.2+cpu-py3-none-any.whl"
+    inside.unlink()
+    inside.symlink_to("/etc/hostname")
+    assert httpx.get(f"{url}/python/wheels/{inside.name}").status_code == 404
+    made = manifest.read(tmp_path)
+    assert made is not None
+    wrong = {path: problem for path, problem in manifest.problems(tmp_path, made) if problem}
+    assert list(wrong) == [f"python/wheels/{inside.name}"]
+
+
+def test_a_bundle_that_was_brought_up_to_date_is_served_as_it_is_now(url: str, tmp_path: Path) -> None:
+    (tmp_path / manifest.NAME).unlink()  # make is at work
+    assert httpx.get(f"{url}/v2/library/llama3.2/manifests/latest").status_code == 200
+    put(tmp_path, {"new": b"new"})
+    assert httpx.get(f"{url}/new").content == b"new"
+    assert httpx.get(f"{url}/v2/library/llama3.2/manifests/latest").status_code == 404
+
+
+def test_apt_asks_for_packages_of_a_flat_repository_with_a_dot(url: str) -> None:
+    address = f"{url}/distribution/debian/dists/bookworm/main/./binary-amd64/Packages.xz"
+    with httpx.Client() as client:
+        raw = httpx.URL(url).copy_with(raw_path=address.removeprefix(url).encode())
+        assert client.send(client.build_request("GET", raw)).content == b"list"
 
 
 def test_an_if_range_that_no_longer_fits_gets_the_whole_file(url: str) -> None:
     address = f"{url}/hub/o/m/resolve/{REVISION}/m.safetensors"
     assert httpx.get(address, headers={"Range": "bytes=1-2", "If-Range": '"other"'}).status_code == 200
-    assert httpx.get(address, headers={"Range": "bytes=1-2", "If-Range": f'"{SHA256}"'}).status_code == 206
+    whole = httpx.get(address)
+    for condition in (f'"{SHA256}"', whole.headers["last-modified"]):
+        assert httpx.get(address, headers={"Range": "bytes=1-2", "If-Range": condition}).status_code == 206
