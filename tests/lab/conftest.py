@@ -24,6 +24,7 @@ from tests.lab.deployments import SUFFIX, Operator, operator_of
 CHECKOUT = Path(__file__).resolve().parents[2]
 KEEP = os.environ.get("LLM_LAB_TEST_KEEP") == "1"
 PREFIX = "t-"
+SHARED = {f"{PREFIX}phase1", f"{PREFIX}phase2"}  # of `served`, for many files
 
 
 @pytest.fixture(scope="session")
@@ -46,6 +47,14 @@ def lab() -> Iterator[Lab]:
             in_use.unlink()
             if not any(test_lab.state.iterdir()):
                 test_lab.state.rmdir()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tidied(lab: Lab) -> Iterator[None]:
+    """Hosts of a file of tests go with it: each takes memory, and of a user's 128 inotify instances about seven."""
+    yield
+    if not KEEP:
+        lab.destroy([host.name for host in lab.hosts() if host.name not in SHARED])
 
 
 @pytest.fixture(scope="session")
