@@ -19,8 +19,9 @@ from urllib.parse import quote, unquote, urlsplit
 from bundle.artefacts import Artefact, digest_of
 from bundle.errors import BundleError
 from bundle.fetching import Report, Web
-from bundle.needs import ARCHITECTURE, BESIDE_FABRIC, FABRIC, Group, Key, Repository, System
+from bundle.needs import ARCHITECTURE, Group, Key, Repository, System
 from roles.distribution import ONLY
+from roles.driver_packages import BESIDE_FABRIC, FABRIC
 from roles.host_programs import load
 from roles.nvidia.plan import DriverPlan
 

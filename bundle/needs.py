@@ -10,25 +10,33 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from roles.apt_repositories import cuda_fingerprint, cuda_key, cuda_repository, toolkit_fingerprint, toolkit_repository
+from roles.apt_repositories import (
+    cuda_distribution,
+    cuda_fingerprint,
+    cuda_key,
+    cuda_repository,
+    docker_repository,
+    toolkit_fingerprint,
+    toolkit_key,
+    toolkit_repository,
+)
 from roles.base import PACKAGES
 from roles.cards import NEWEST_OPEN_TO_ALL, Kind
 from roles.distribution import COMPONENTS, KEYRINGS, archives
 from roles.docker import repository_key, toolkit_packages
 from roles.docker_packages import ENGINE, wanted_packages
-from roles.driver_packages import FABRIC_MANAGER, compute_packages, kernel_headers
+from roles.driver_packages import compute_packages, kernel_headers, pinning
 from roles.layout import adapter_lock, ollama_version, vllm_build
 from roles.mirrors import MirrorSettings
 from roles.nvidia.plan import DriverPlan
 from roles.nvidia.settings import NvidiaSettings
-from roles.pins import LOCKS, ROOT, pins
+from roles.ollama_archive import wanted_sha256
+from roles.pins import LOCKS, ROOT
 from roles.site import Site
 from roles.vllm import distribution_packages
 
 Thing = TypeVar("Thing")
 FLAVOURS = {"debian": ("amd64", "cloud-amd64"), "ubuntu": ("generic", "virtual")}
-# For hosts with NVSwitches: at the driver's version, and beside it in any.
-FABRIC, BESIDE_FABRIC = (FABRIC_MANAGER, "libnvidia-nscq"), ("nvlsm", "infiniband-diags")
 ARCHITECTURE = "amd64"
 
 
@@ -164,17 +172,16 @@ def repositories(site: Site, system: System) -> Iterable[Repository]:
                 f"distribution/{archive.folder}", uri, suite, COMPONENTS[system.os], keyring=KEYRINGS[system.os]
             )
     if site.gpu == "nvidia":
-        name, uri = f"{system.os}{system.version.replace('.', '')}", cuda_repository(site, system.os, system.version)
-        folder, file = f"cuda/{name}/x86_64", cuda_key(system.os, system.version)
+        uri, file = cuda_repository(site, system.os, system.version), cuda_key(system.os, system.version)
+        folder = f"cuda/{cuda_distribution(system.os, system.version)}/x86_64"
         fingerprint = cuda_fingerprint(site, system.os, system.version) or ""
         key = Key(f"{folder}/{file}", f"{uri}/{file}", fingerprint, site.nvidia.key_sha256)
         yield Repository(folder, uri, "/", (), key=key)
     if site.gpu == "nvidia" and site.docker.source != "none":
-        url = f"{site.mirrors.container_toolkit.rstrip('/')}/gpgkey"
-        key = Key("container-toolkit/gpgkey", url, toolkit_fingerprint(site), "")
+        key = Key("container-toolkit/gpgkey", toolkit_key(site), toolkit_fingerprint(site), "")
         yield Repository("container-toolkit/stable/deb/amd64", toolkit_repository(site), "/", (), key=key)
     if site.docker.source == "docker":
-        uri = f"{site.mirrors.docker.rstrip('/')}/{system.os}"
+        uri = docker_repository(site, system.os)
         fingerprint, sha256 = repository_key(site.docker)
         folder = f"docker/{system.os}"
         key = Key(f"{folder}/gpg", f"{uri}/gpg", fingerprint, sha256)
@@ -185,7 +192,7 @@ def groups(site: Site, system: System, kernels: Sequence[str]) -> Iterable[Group
     """What the roles ask apt for, but for the driver. `gpg` is there for the keys of the vendors' repositories."""
     yield Group("base", (*PACKAGES, *site.base.packages))
     if site.prepares_phase_2:
-        yield Group("vLLM", tuple(distribution_packages_of(site)), recommends=True)
+        yield Group("vLLM", tuple(distribution_packages(vllm_build(site).kind)), recommends=True)
     if site.gpu == "nvidia":
         for headers in kernel_packages(system.os, kernels):
             yield Group(headers, ("gpg", headers), recommends=True)
@@ -207,14 +214,9 @@ def kernel_packages(distribution: str, kernels: Sequence[str]) -> tuple[str, ...
     return _once([*usual, *(name for kernel in kernels for name in kernel_headers(distribution, kernel))])
 
 
-def distribution_packages_of(site: Site) -> list[str]:
-    """What the host's build of vLLM needs of the distribution."""
-    return distribution_packages(vllm_build(site).kind)
-
-
 def drivers(settings: NvidiaSettings, distribution: str) -> Iterable[DriverPlan]:
     """The driver for each kind of kernel modules that the host's cards may want."""
-    branch = settings.branch or pins().nvidia.branch
+    branch = settings.wanted_branch
     kinds: tuple[Kind, ...] = ("open", "proprietary")
     if settings.modules != "auto":
         kinds = (settings.modules,)
@@ -222,7 +224,7 @@ def drivers(settings: NvidiaSettings, distribution: str) -> Iterable[DriverPlan]
         kinds = ("open",)
     for kind in kinds:
         packages = compute_packages(distribution, branch, kind)
-        yield DriverPlan(branch, settings.version, kind, f"nvidia-driver-pinning-{branch}", packages)
+        yield DriverPlan(branch, settings.version, kind, pinning(branch), packages)
 
 
 def locks(site: Site) -> Iterable[Lock]:
@@ -246,8 +248,7 @@ def _model(site: Site) -> HubModel:
 
 
 def _ollama(site: Site) -> OllamaRelease:
-    version, pin = ollama_version(site), pins().ollama
-    return OllamaRelease(version, site.ollama.sha256 or (pin.sha256 if version == pin.version else ""))
+    return OllamaRelease(ollama_version(site), wanted_sha256(site))
 
 
 def _once(values: Iterable[Thing]) -> tuple[Thing, ...]:

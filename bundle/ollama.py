@@ -10,6 +10,7 @@ from bundle.errors import BundleError
 from bundle.fetching import CHECK, Web
 from bundle.needs import OllamaRelease
 from roles.model_names import PUBLIC, registry_place
+from roles.ollama_archive import published_sha256
 from roles.pins import pins
 
 MANIFEST_TYPE = "application/vnd.docker.distribution.manifest.v2+json"
@@ -21,7 +22,7 @@ def plan_releases(releases: Sequence[OllamaRelease], base: str, web: Web) -> Ite
     for release in releases:
         url = f"{base.rstrip('/')}/v{release.version}"
         sums = web.get(f"{url}/sha256sum.txt")
-        published = published_sum(sums.text, archive)
+        published = published_sha256(sums.text)
         if published is None:
             raise BundleError(f"{url}/sha256sum.txt", f"names no {archive}", "is ollama.version right?")
         if release.sha256 and release.sha256 != published:
@@ -31,14 +32,6 @@ def plan_releases(releases: Sequence[OllamaRelease], base: str, web: Web) -> Ite
             )  # fmt: skip
         yield Artefact(f"ollama-releases/v{release.version}/sha256sum.txt", content=sums.content)
         yield Artefact(f"ollama-releases/v{release.version}/{archive}", f"{url}/{archive}", sha256s=(published,))
-
-
-def published_sum(text: str, archive: str) -> str | None:
-    """The archive's digest in a list of `DIGEST  ./NAME` lines."""
-    rows = (line.split() for line in text.splitlines())
-    return next(
-        (row[0] for row in rows if len(row) == 2 and row[1].removeprefix("./").removeprefix("*") == archive), None
-    )
 
 
 def plan_models(models: Sequence[str], registry: str, web: Web) -> Iterator[Artefact]:

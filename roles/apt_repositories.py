@@ -17,14 +17,19 @@ if TYPE_CHECKING:
 KEYRINGS = "/etc/apt/keyrings"
 
 
+def cuda_distribution(os: str, os_version: str) -> str:
+    """NVIDIA's word for a distribution: "debian12", "ubuntu2404"."""
+    return f"{os}{os_version.replace('.', '')}"
+
+
 def cuda_repository(site: Site, os: str, os_version: str) -> str:
     """NVIDIA's flat repository of driver packages for a distribution; `os_version` as in os-release ("12", "24.04")."""
-    return f"{site.mirrors.cuda_repositories.rstrip('/')}/{os}{os_version.replace('.', '')}/x86_64"
+    return f"{site.mirrors.cuda_repositories.rstrip('/')}/{cuda_distribution(os, os_version)}/x86_64"
 
 
 def cuda_fingerprint(site: Site, os: str, os_version: str) -> str | None:
     """Of the key that must sign that repository: the setting, else the pin; None when neither knows it."""
-    return site.nvidia.key_fingerprint or pins().nvidia.fingerprints.get(f"{os}{os_version.replace('.', '')}")
+    return site.nvidia.key_fingerprint or pins().nvidia.fingerprints.get(cuda_distribution(os, os_version))
 
 
 def cuda_key(os: str, os_version: str) -> str:
@@ -33,13 +38,23 @@ def cuda_key(os: str, os_version: str) -> str:
 
 
 def toolkit_repository(site: Site) -> str:
-    """NVIDIA's flat repository of the container toolkit; its key is `gpgkey` at mirrors.container_toolkit."""
+    """NVIDIA's flat repository of the container toolkit."""
     return f"{site.mirrors.container_toolkit.rstrip('/')}/stable/deb/amd64"
+
+
+def toolkit_key(site: Site) -> str:
+    """Where that repository's key is."""
+    return f"{site.mirrors.container_toolkit.rstrip('/')}/gpgkey"
 
 
 def toolkit_fingerprint(site: Site) -> str:
     """Of the key that must sign that repository."""
     return site.nvidia.toolkit_key_fingerprint or pins().nvidia.toolkit_fingerprint
+
+
+def docker_repository(site: Site, os: str) -> str:
+    """Docker's repository for a distribution; its key is `gpg` there."""
+    return f"{site.mirrors.docker.rstrip('/')}/{os}"
 
 
 class Repository(FactBase[str]):

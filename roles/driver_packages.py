@@ -8,6 +8,9 @@ from collections.abc import Sequence
 from roles.cards import Kind, PciDevice
 
 FABRIC_MANAGER = "nvidia-fabricmanager"
+FABRIC = (FABRIC_MANAGER, "libnvidia-nscq")
+# What the fabric manager starts and asks on NVLink 5: the subnet manager and `ibstat`, each of a version of its own.
+BESIDE_FABRIC = ("nvlsm", "infiniband-diags")
 LAST_BRANCH_IN_NAMES = 580  # from 590 on NVIDIA's Ubuntu packages drop the branch from their names
 # The same two as in host/install-driver, which runs on the host and imports nothing from here.
 DRIVER = re.compile(
@@ -29,19 +32,24 @@ def compute_packages(distribution: str, branch: str, kind: Kind) -> tuple[str, .
     return (f"nvidia-headless{named}{'-open' if kind == 'open' else ''}", f"nvidia-utils{named}")
 
 
+def pinning(branch: str) -> str:
+    """The package that keeps apt on a branch."""
+    return f"nvidia-driver-pinning-{branch}"
+
+
 def fabric_packages(devices: Sequence[PciDevice]) -> tuple[str, ...]:
     """What an NVSwitch host needs besides, at exactly the driver's version, or CUDA fails with error 802.
 
     Source: fabric manager user guide, August 2026. nvidia-imex is for racks of Grace hosts, which preflight refuses.
     """
     if any(device.is_nvswitch for device in devices):
-        return (FABRIC_MANAGER, "libnvidia-nscq")
+        return FABRIC
     return (FABRIC_MANAGER,) if any(device.is_switch_port for device in devices) else ()
 
 
 def packages_beside(devices: Sequence[PciDevice]) -> tuple[str, ...]:
-    """What the fabric manager starts and asks on NVLink 5: the subnet manager and `ibstat`, each of a version of its own."""
-    return ("nvlsm", "infiniband-diags") if any(device.is_switch_port for device in devices) else ()
+    """What a host needs beside the fabric manager."""
+    return BESIDE_FABRIC if any(device.is_switch_port for device in devices) else ()
 
 
 def kernel_headers(distribution: str, kernel: str) -> list[str]:

@@ -214,7 +214,7 @@ def _gpu_conflicts(site: Site) -> Iterable[str]:
 
 
 def _driver_conflicts(site: Site) -> Iterable[str]:
-    branch = site.nvidia.branch or pins().nvidia.branch
+    branch = site.nvidia.wanted_branch
     if site.nvidia.version and not site.nvidia.version.startswith(f"{branch}."):
         yield f"nvidia.version: {site.nvidia.version} is not of branch {branch}; set nvidia.branch too"
 

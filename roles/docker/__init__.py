@@ -10,7 +10,13 @@ from pyinfra.api import deploy
 from pyinfra.facts.server import OsRelease
 from pyinfra.operations import apt
 
-from roles.apt_repositories import apt_repository, toolkit_fingerprint, toolkit_repository
+from roles.apt_repositories import (
+    apt_repository,
+    docker_repository,
+    toolkit_fingerprint,
+    toolkit_key,
+    toolkit_repository,
+)
 from roles.docker.operations import DAEMON_JSON, daemon_configured, docker_installed
 from roles.docker.settings import DockerSettings
 from roles.docker_packages import Source, wanted_packages
@@ -70,7 +76,7 @@ def install(site: Site, source: Source) -> None:
 
 
 def add_repository(site: Site, system: Mapping[str, str]) -> None:
-    base = f"{site.mirrors.docker.rstrip('/')}/{system['id']}"
+    base = docker_repository(site, system["id"])
     fingerprint, key_sha256 = repository_key(site.docker)
     apt.packages(name="Install gpg", packages=["gpg"])
     apt_repository(
@@ -102,7 +108,7 @@ def install_toolkit(site: Site) -> None:
         uri=toolkit_repository(site),
         suite="/",
         components="",
-        key_url=f"{site.mirrors.container_toolkit.rstrip('/')}/gpgkey",
+        key_url=toolkit_key(site),
         fingerprint=toolkit_fingerprint(site),
     )
     apt.packages(

@@ -6,9 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from roles.cards import Kind, PciDevice, module_kind
-from roles.driver_packages import compute_packages, fabric_packages, is_drivers, packages_beside
+from roles.driver_packages import compute_packages, fabric_packages, is_drivers, packages_beside, pinning
 from roles.nvidia.settings import NvidiaSettings
-from roles.pins import pins
 
 
 @dataclass(frozen=True)
@@ -31,11 +30,10 @@ class DriverPlan:
 
 def driver_plan(distribution: str, devices: Sequence[PciDevice], settings: NvidiaSettings) -> DriverPlan:
     """The plan for a host. :param distribution: ID of os-release, "debian" or "ubuntu"."""
-    branch = settings.branch or pins().nvidia.branch
+    branch = settings.wanted_branch
     kind = module_kind(devices, settings.modules)
     packages = (*compute_packages(distribution, branch, kind), *fabric_packages(devices))
-    pinning = f"nvidia-driver-pinning-{branch}"
-    return DriverPlan(branch, settings.version, kind, pinning, packages, packages_beside(devices))
+    return DriverPlan(branch, settings.version, kind, pinning(branch), packages, packages_beside(devices))
 
 
 def reason_to_reload(loaded: str | None, installed: str | None, asked: Iterable[str] = ()) -> str | None:

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from roles.pins import pins
 from roles.settings import Settings
 
 
@@ -37,3 +38,8 @@ class NvidiaSettings(Settings):
     reboot: Literal["allowed", "ask-later"] = Field(
         "allowed", description="when a new driver needs one: in the run, or end it with the outcome reboot-needed"
     )
+
+    @property
+    def wanted_branch(self) -> str:
+        """The setting, else the pin."""
+        return self.branch or pins().nvidia.branch

@@ -26,6 +26,7 @@ from roles.layout import (
     ollama_release,
     ollama_version,
 )
+from roles.ollama_archive import wanted_sha256
 from roles.pins import pins
 from roles.releases import release_current, release_installed
 from roles.rendering import render
@@ -60,7 +61,7 @@ def install_commands(site: Site) -> list[str]:
     version, archive = ollama_version(site), pins().ollama.archive
     url = f"{site.mirrors.ollama_releases.rstrip('/')}/v{version}"
     file = shlex.quote(f"{CACHE}/ollama/{version}-{archive}")
-    expected = site.ollama.sha256 or (pins().ollama.sha256 if version == pins().ollama.version else "")
+    expected = wanted_sha256(site)
     fetch = "curl --fail --silent --show-error --location --retry 3 --connect-timeout 20"
     if expected:
         known = [f"sum={expected}", "of='ollama.sha256'"]

@@ -11,7 +11,6 @@ from roles.apt_repositories import cuda_fingerprint, cuda_key
 from roles.cards import VLLM_FLOOR, PciDevice, module_kind
 from roles.gpus import MIB, CardSize, budget, used_cards
 from roles.layout import OUR_UNITS
-from roles.pins import pins
 from roles.preflight.evidence import App, Card, Evidence
 from roles.preflight.findings import Finding, error, note, warning
 from roles.site import Site
@@ -42,7 +41,7 @@ def card_findings(site: Site, seen: Evidence, os: str, os_version: str) -> list[
 
 def branch(site: Site) -> int:
     """The driver branch that this host gets."""
-    return int(site.nvidia.branch or pins().nvidia.branch)
+    return int(site.nvidia.wanted_branch)
 
 
 def _on_the_bus(site: Site, seen: Evidence, os: str, os_version: str) -> Iterator[Finding]:

@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
 
-from roles.apt_repositories import cuda_repository
+from roles.apt_repositories import cuda_repository, docker_repository, toolkit_key
 from roles.distribution import KEYRINGS, archives
 from roles.layout import ollama_version, vllm_build
 from roles.model_names import PUBLIC, registry_place
+from roles.ollama_archive import published_sha256, wanted_sha256
 from roles.pins import pins
 from roles.preflight.facts import Answer, Question
 from roles.preflight.findings import Finding, error, note
@@ -56,9 +57,9 @@ def questions(
             asked.append(Question("hub", f"{hub}/api/models/{model}/revision/{site.model_revision}?blobs=true", token))
             asked.append(Question("hub-file", f"{hub}/{model}/resolve/{site.model_revision}/config.json", token))
     if site.docker.source == "docker" and not docker_present:
-        asked.append(Question("docker", f"{mirrors.docker.rstrip('/')}/{os}/dists/{codename}/InRelease", method="HEAD"))
+        asked.append(Question("docker", f"{docker_repository(site, os)}/dists/{codename}/InRelease", method="HEAD"))
     if site.gpu == "nvidia" and missing.toolkit_source:
-        asked.append(Question("toolkit", f"{mirrors.container_toolkit.rstrip('/')}/gpgkey", method="HEAD"))
+        asked.append(Question("toolkit", toolkit_key(site), method="HEAD"))
     if site.gpu == "nvidia" and missing.driver_source:
         asked.append(Question("cuda", f"{cuda_repository(site, os, os_version)}/InRelease", method="HEAD"))
     return asked
@@ -134,16 +135,9 @@ def _ollama_archive(site: Site, answers: Answers) -> Iterator[Finding]:
     key = "ollama.version" if site.ollama.version else "mirrors.ollama_releases"
     for name, what in (("ollama-sums", "the release's checksums"), ("ollama-archive", "the release archive")):
         yield from _unavailable(answers, name, key, what)
-    published = next(
-        (
-            line.split()[0]
-            for line in answers["ollama-sums"].text.splitlines()
-            if line.split()[1:] and line.split()[1].removeprefix("./").removeprefix("*") == pins().ollama.archive
-        ),
-        None,
-    )
+    published = published_sha256(answers["ollama-sums"].text)
     is_pin = site.ollama.sha256 is None
-    wanted = site.ollama.sha256 or (pins().ollama.sha256 if ollama_version(site) == pins().ollama.version else "")
+    wanted = wanted_sha256(site)
     if answers["ollama-sums"].status == 200 and published is None:
         yield error(
             key,

@@ -12,6 +12,7 @@ import pytest
 
 from lab import Host, mirrored, pretend_gpu, pretend_kernels
 from tests.lab.deployments import Operator, Result
+from tests.lab.driver_probes import boot, loaded, version
 
 pytestmark = pytest.mark.lab
 OLD, NEW = "580.178.04", "580.182.01"
@@ -60,18 +61,6 @@ def install(host: Host, *names: str) -> None:
     host.ssh(
         f"DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends {' '.join(names)}", timeout=600
     )
-
-
-def version(host: Host, package: str) -> str:
-    return host.ssh(f"dpkg-query -W -f '${{Version}}' {package}", check=False).stdout.rpartition("-")[0]
-
-
-def loaded(host: Host) -> str:
-    return host.ssh("nvidia-smi --query-gpu=driver_version --format=csv,noheader", check=False).stdout.strip()
-
-
-def boot(host: Host) -> str:
-    return host.ssh("cat /proc/sys/kernel/random/boot_id").stdout
 
 
 def a_night(host: Host) -> str:

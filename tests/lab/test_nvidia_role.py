@@ -12,6 +12,7 @@ import pytest
 
 from lab import Host, mirrored, pretend_gpu
 from tests.lab.deployments import Operator, Result
+from tests.lab.driver_probes import boot, loaded, version
 from tests.lab.test_refusals import mirror_fault
 
 pytestmark = pytest.mark.lab
@@ -48,18 +49,6 @@ def idle(card: Host) -> Iterator[None]:
     yield
     pretend_gpu.faults(card)
     pretend_gpu.computing(card)
-
-
-def version(host: Host, package: str) -> str:
-    return host.ssh(f"dpkg-query -W -f '${{Version}}' {package}", check=False).stdout.rpartition("-")[0]
-
-
-def loaded(host: Host) -> str:
-    return host.ssh("nvidia-smi --query-gpu=driver_version --format=csv,noheader", check=False).stdout.strip()
-
-
-def boot(host: Host) -> str:
-    return host.ssh("cat /proc/sys/kernel/random/boot_id").stdout
 
 
 def test_a_bare_host_gets_the_driver_loaded_and_held_without_a_reboot_and_a_second_run_changes_nothing(

@@ -14,7 +14,6 @@ from roles.cards import NvidiaDevices
 from roles.driver_packages import FABRIC_MANAGER
 from roles.driver_version import driver_version
 from roles.layout import LIBEXEC
-from roles.pins import pins
 from roles.site import Site
 from tests.verify.conftest import Expect, Run
 from tests.verify.seen import packages_of_driver
@@ -39,7 +38,7 @@ def test_the_loaded_driver_is_the_installed_one(run: Run, expect: Expect) -> Non
 
 
 def test_the_driver_is_of_the_pinned_branch(site: Site, run: Run, expect: Expect) -> None:
-    branch = site.nvidia.branch or pins().nvidia.branch
+    branch = site.nvidia.wanted_branch
     expect("branch of the loaded driver", {"branch": branch}, {"branch": loaded_driver(run).partition(".")[0]})
 
 

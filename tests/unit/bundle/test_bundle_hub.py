@@ -12,7 +12,8 @@ from bundle.errors import BundleError
 from bundle.fetching import Web
 from bundle.hub import OTHER_FORMATS, listing, plan, wanted_files
 from bundle.needs import HubModel, OllamaRelease
-from bundle.ollama import blobs, plan_models, plan_releases, published_sum
+from bundle.ollama import blobs, plan_models, plan_releases
+from roles.ollama_archive import published_sha256
 from roles.pins import ROOT, pins
 from tests.unit.bundle.scripted_server import Say, Seen, serving
 
@@ -119,8 +120,9 @@ def test_a_model_without_a_revision_is_not_guessed() -> None:
 
 def test_the_archives_digest_is_found_in_the_releases_list() -> None:
     text = f"{'a' * 64}  ./ollama-linux-arm64.tar.zst\n{'b' * 64}  ./ollama-linux-amd64.tar.zst\n"
-    assert published_sum(text, "ollama-linux-amd64.tar.zst") == "b" * 64
-    assert published_sum(text, "ollama-linux-amd64.tgz") is None
+    assert pins().ollama.archive == "ollama-linux-amd64.tar.zst"
+    assert published_sha256(text) == "b" * 64
+    assert published_sha256(f"{'b' * 64}  ./ollama-linux-amd64.tgz\n\n{'c' * 64}\n") is None
 
 
 def test_a_pinned_archive_that_was_replaced_is_refused() -> None:
