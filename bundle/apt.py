@@ -10,7 +10,7 @@ import os
 import platform
 import re
 import subprocess
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
@@ -18,14 +18,13 @@ from urllib.parse import quote, unquote, urlsplit
 
 from bundle.artefacts import Artefact, digest_of
 from bundle.errors import BundleError
-from bundle.fetching import Report, Web
+from bundle.fetching import Report, Web, have
 from bundle.needs import ARCHITECTURE, Group, Key, Repository, System
 from roles.distribution import ONLY
 from roles.driver_packages import BESIDE_FABRIC, FABRIC
 from roles.host_programs import load
 from roles.nvidia.plan import DriverPlan
 
-COMPRESSED = (".xz", ".gz", "")
 DISTRIBUTIONS = ("Debian", "Ubuntu")
 
 
@@ -40,9 +39,8 @@ class Placed:
 
 def system_of_this_machine() -> System:
     """From os-release. Raises BundleError for a system that is not Debian or Ubuntu."""
-    text = Path("/etc/os-release").read_text(encoding="utf-8")
-    values = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
-    system = System(*(values.get(key, "").strip('"') for key in ("ID", "VERSION_ID", "VERSION_CODENAME")))
+    release = platform.freedesktop_os_release()
+    system = System(*(release.get(key, "") for key in ("ID", "VERSION_ID", "VERSION_CODENAME")))
     if system.os not in ("debian", "ubuntu"):
         raise BundleError(
             "this machine", f"runs {system.os or 'an unknown system'}; packages are found by apt",
@@ -113,8 +111,7 @@ def plan(
             yield key
             keyring = str(root / key.path)
         for index in indexes(repository, found, web):
-            if not ((root / index.path).is_file() and index.problem_of(root / index.path) is None):
-                web.download(index, root / index.path)
+            have(index, root, web)
             yield index
         placed.append(Placed(repository, found, keyring))
     apt = Apt(placed, root, scratch)
@@ -188,20 +185,27 @@ def indexes(repository: Repository, uri: str, web: Web) -> Iterator[Artefact]:
     for component in repository.components:
         stems += [f"{component}/binary-{ARCHITECTURE}/Packages", f"{component}/i18n/Translation-en"]
     for stem in stems:
-        got = False
-        for suffix in COMPRESSED + (() if stem.endswith("Packages") else (".bz2",)):
-            name = f"{stem}{suffix}"
-            if name not in signed or (got and suffix == ""):
-                continue
-            digest, size = signed[name]
-            for address in (f"{stem.rpartition('/')[0]}/by-hash/SHA256/{digest}".lstrip("/"), name):
-                url = f"{uri.rstrip('/')}/{below}{address}"
-                if web.exists(url):
-                    yield Artefact(f"{repository.folder}/{below}{name}", url, sha256s=(digest,), size=size)
-                    got = True
-                    break
-        if not got and stem.endswith("Packages"):
+        is_needed = stem.endswith("Packages")
+        # Not in the clear where it is to be had packed; an archive signs lists that it does not keep.
+        packed = [f"{stem}{suffix}" for suffix in (".xz", ".gz", *(() if is_needed else (".bz2",)))]
+        found = _lists(packed, signed, f"{uri.rstrip('/')}/{below}", web)
+        found = found or _lists([stem], signed, f"{uri.rstrip('/')}/{below}", web)
+        if is_needed and not found:
             raise BundleError(f"{uri}/{below}{stem}", "the archive has no such list", "is the mirror whole?")
+        for name, url in found:
+            digest, size = signed[name]
+            yield Artefact(f"{repository.folder}/{below}{name}", url, sha256s=(digest,), size=size)
+
+
+def _lists(names: Sequence[str], signed: Mapping[str, tuple[str, int]], base: str, web: Web) -> list[tuple[str, str]]:
+    """(name, address) of those that are signed and there: by content, which no update takes away meanwhile, or by name."""
+    found = []
+    for name in (one for one in names if one in signed):
+        folder, slash, _ = name.rpartition("/")
+        addresses = (f"{base}{folder}{slash}by-hash/SHA256/{signed[name][0]}", f"{base}{name}")
+        if there := next(filter(web.exists, addresses), None):
+            found.append((name, there))
+    return found
 
 
 def signed_files(release: str) -> dict[str, tuple[str, int]]:
@@ -222,12 +226,12 @@ class Apt:
 
     def __init__(self, placed: Sequence[Placed], root: Path, scratch: Path) -> None:
         self._placed, self._root = placed, root
-        self.state = scratch / "apt"
-        self.preferences = self.state / "preferences.d"
-        for part in ("lists/partial", "archives/partial", "preferences.d", "etc"):
-            (self.state / part).mkdir(parents=True, exist_ok=True)
-        (self.state / "status").touch()
-        (self.state / "all.sources").write_text("\n".join(self._source(one) for one in placed), encoding="utf-8")
+        self._state = scratch / "apt"
+        self._preferences = self._state / "preferences.d"
+        for part in ("lists/partial", "archives/partial", "preferences.d"):
+            (self._state / part).mkdir(parents=True, exist_ok=True)
+        (self._state / "status").touch()
+        (self._state / "all.sources").write_text("\n".join(self._source(one) for one in placed), encoding="utf-8")
         self._command(["apt-get", "update", "--error-on=any"], "the archives' indexes")
 
     def _source(self, one: Placed) -> str:
@@ -274,13 +278,12 @@ class Apt:
             raise BundleError(
                 "driver", str(refusal), "nvidia.branch, nvidia.version and nvidia.modules decide"
             ) from None
-        pattern = self.preferences / "driver.pref"
-        names = "nvidia-* libnvidia-* libcuda* cuda-drivers* firmware-nvidia-* xserver-xorg-video-nvidia*"
-        pattern.write_text(f"Package: {names}\nPin: version {best}-*\nPin-Priority: 1001\n", encoding="utf-8")
+        preference = self._preferences / "driver.pref"
+        preference.write_text(program.pin(f"{best}-*"), encoding="utf-8")
         try:
             return self.closure(f"driver {best}", [plan.pinning, *wanted, *plan.beside])
         finally:
-            pattern.unlink()
+            preference.unlink()
 
     def _artefact(self, path: str, size: int, digest: str) -> Artefact:
         for one in self._placed:
@@ -293,11 +296,11 @@ class Apt:
 
     def _command(self, command: list[str], about: str) -> subprocess.CompletedProcess[str]:
         settings = (
-            f"Dir::Etc::SourceList={self.state}/all.sources", "Dir::Etc::SourceParts=/dev/null",
-            f"Dir::Etc::PreferencesParts={self.preferences}", "Dir::Etc::Preferences=/dev/null",
-            f"Dir::State::lists={self.state}/lists", f"Dir::State::status={self.state}/status",
-            f"Dir::State::extended_states={self.state}/extended", f"Dir::Cache={self.state}",
-            f"Dir::Cache::archives={self.state}/archives", "APT::Sandbox::User=root", "Acquire::ForceHash=SHA256",
+            f"Dir::Etc::SourceList={self._state}/all.sources", "Dir::Etc::SourceParts=/dev/null",
+            f"Dir::Etc::PreferencesParts={self._preferences}", "Dir::Etc::Preferences=/dev/null",
+            f"Dir::State::lists={self._state}/lists", f"Dir::State::status={self._state}/status",
+            f"Dir::State::extended_states={self._state}/extended", f"Dir::Cache={self._state}",
+            f"Dir::Cache::archives={self._state}/archives", "APT::Sandbox::User=root", "Acquire::ForceHash=SHA256",
             f"APT::Architecture={ARCHITECTURE}", f"APT::Architectures={ARCHITECTURE}", "Acquire::Languages=en",
             "APT::Get::AllowUnauthenticated=false", "Dir::Etc::Trusted=/dev/null", "Dir::Etc::TrustedParts=/dev/null",
         )  # fmt: skip

@@ -38,6 +38,14 @@ class Artefact:
     def bytes_to_come(self) -> int:
         return self.size or 0
 
+    def is_at(self, file: Path) -> bool:
+        """Whether `file` is there, and right."""
+        return file.is_file() and self.problem_of(file) is None
+
+    def digest_at(self, file: Path) -> str:
+        """sha256 of a file that is right; read again only where the digest is not among what makes it right."""
+        return self.sha256s[0] if len(self.sha256s) == 1 else digest_of(file)
+
     def problem_of(self, file: Path) -> str | None:
         """What is wrong with `file` as this artefact, or None. Reads all of it."""
         if self.content is not None:

@@ -140,6 +140,15 @@ class _TryAgain(Exception):
     """The server's fault, which may pass."""
 
 
+def have(artefact: Artefact, root: Path, web: Web) -> int:
+    """Have the artefact in its place below `root`; bytes that came. What is there already, and right, stays."""
+    target = root / artefact.path
+    if artefact.is_at(target):
+        return 0
+    web.download(artefact, target)
+    return size_of(target)
+
+
 def json_of(answer: httpx.Response) -> Any:
     """Its JSON. Raises BundleError for anything else, as a portal that wants a login answers."""
     try:

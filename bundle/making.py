@@ -13,9 +13,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from bundle import apt, hub, interpreters, manifest, ollama, python_index
-from bundle.artefacts import Artefact, digest_of
+from bundle.artefacts import Artefact
 from bundle.errors import BundleError
-from bundle.fetching import Report, Web, part_of, size_of
+from bundle.fetching import Report, Web, have, part_of, size_of
 from bundle.manifest import Entry, Manifest
 from bundle.needs import Needs
 from roles.pins import ROOT
@@ -63,24 +63,11 @@ def plan(needs: Needs, root: Path, installed: Sequence[str], web: Web, report: R
     return list({one.path: one for one in found}.values())
 
 
-def have(artefact: Artefact, root: Path, web: Web) -> int:
-    """Have the artefact in its place; bytes that came. What is there already, and right, stays."""
-    target = root / artefact.path
-    if target.is_file() and artefact.problem_of(target) is None:
-        return 0
-    web.download(artefact, target)
-    return target.stat().st_size
-
-
 def dry(needs: Needs, folder: Path, installed: Sequence[str], report: Report) -> tuple[list[Artefact], list[Artefact]]:
     """(everything, what `folder` lacks), without writing to it."""
     with TemporaryDirectory(prefix="llm-bundle-") as temporary, Web(report) as web:
         found = plan(needs, Path(temporary), installed, web, report)
-    return found, [one for one in found if not _looks_right(one, folder / one.path)]
-
-
-def _looks_right(artefact: Artefact, target: Path) -> bool:
-    return target.is_file() and artefact.problem_of(target) is None
+    return found, [one for one in found if not one.is_at(folder / one.path)]
 
 
 def make(
@@ -105,7 +92,7 @@ def make(
         earlier = manifest.read(folder) or manifest.read(folder, manifest.PREVIOUS)
         _nobody_forgotten(needs, earlier, forget)
         found = plan(needs, folder / manifest.PLANNING, installed, web, report)
-        missing = [one for one in found if not _looks_right(one, folder / one.path)]
+        missing = [one for one in found if not one.is_at(folder / one.path)]
         _room(folder, missing)
         if (folder / manifest.NAME).is_file():  # from here on it is not whole
             (folder / manifest.NAME).replace(folder / manifest.PREVIOUS)
@@ -156,7 +143,7 @@ def _fetch(missing: Sequence[Artefact], folder: Path, web: Web, report: Report) 
     report(f"{len(missing)} files to fetch, {total / 1e6:,.0f} MB and those whose size is not told")
     for number, artefact in enumerate(missing, 1):
         planned, target = folder / manifest.PLANNING / artefact.path, folder / artefact.path
-        if _looks_right(artefact, planned):
+        if artefact.is_at(planned):
             target.parent.mkdir(parents=True, exist_ok=True)
             planned.replace(target)
             fetched += target.stat().st_size
@@ -177,7 +164,7 @@ def _manifest(needs: Needs, found: Sequence[Artefact], folder: Path, earlier: Ma
     for artefact in found:
         file = folder / artefact.path
         systems = {own, *(files[artefact.path].systems if artefact.path in files else ())}
-        files[artefact.path] = Entry(digest_of(file), file.stat().st_size, tuple(sorted(systems)))
+        files[artefact.path] = Entry(artefact.digest_at(file), file.stat().st_size, tuple(sorted(systems)))
     hosts = {**(earlier.hosts if earlier else {}), own: list(needs.hosts)}
     return Manifest(time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), revision(), hosts, files)
 
