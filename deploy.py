@@ -17,11 +17,13 @@ from roles.ollama import inputs as ollama_inputs
 from roles.ollama import ollama
 from roles.phase import phase
 from roles.preflight import preflight
+from roles.run_lock import host_locked
 from roles.vllm import inputs as vllm_inputs
 from roles.vllm import vllm
 
 site = preflight()  # refuses before the first change
 if site is not None:
+    host_locked(name="Have this host to ourselves", command="pyinfra deploy.py", how=site.lock)
     base(settings=site.base, distribution=site.mirrors.distribution)
     nvidia(site=site)
     gpu_sharing(site=site)

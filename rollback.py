@@ -4,28 +4,35 @@
     pyinfra inventory rollback.py -y --limit 'gpu-01*'    one host
     pyinfra inventory deploy.py -y                        forward again, to the phase in the inventory
 
-On the host itself, without a controller:  systemctl start llm-phase1.target
+On the host itself, without a controller:  llm-phase 1
 """
+
+from typing import Any
 
 from pyinfra import host
 
-from roles.downloads import MissingPaths
-from roles.layout import ollama_manifest
 from roles.phase import back_to_phase_1
-from roles.preflight import refuse, settings_of
+from roles.phase.operations import PROGRAM, PhaseStatus
+from roles.preflight import refuse
+from roles.run_lock import host_locked
 
-AGAIN = "pyinfra inventory rollback.py -y"
-
-site = settings_of(host, AGAIN)
-if site is not None:
-    on_disk = {model: ollama_manifest("text", model) for model in site.ollama.text.models}
-    missing = host.get_fact(MissingPaths, paths=tuple(on_disk.values()))
-    models = tuple(model for model, manifest in on_disk.items() if manifest not in missing)
-    if models:
-        back_to_phase_1(site=site, models=models)
-    else:
-        refuse(
-            host,
-            f"{host.name}: no Phase 1 on this host's disk, nothing was changed: none of {', '.join(on_disk)} is there\n"
-            f"then: pyinfra inventory deploy.py -y",
-        )
+status = host.get_fact(PhaseStatus)
+lacking = status.get("complete", {}).get("1")
+how: Any = host.data.get("lock") or "respect"
+if how not in ("respect", "break"):
+    refuse(host, f"{host.name}: lock: {how!r} is neither respect nor break; nothing was changed")
+elif lacking:
+    refuse(
+        host,
+        f"{host.name}: no Phase 1 on this host's disk, nothing was changed: missing are {', '.join(lacking[:3])}\n"
+        "then: pyinfra inventory deploy.py -y",
+    )
+elif lacking is None:
+    refuse(
+        host,
+        f"{host.name}: {PROGRAM} is not there, or says nothing; nothing was changed. By hand, on the host:\n"
+        "systemctl start llm-phase1.target",
+    )
+else:
+    host_locked(name="Have this host to ourselves", command="pyinfra rollback.py", how=how)
+    back_to_phase_1()

@@ -28,6 +28,7 @@ VLLM, VLLM_MODEL = "vllm.service", "vllm-model.service"
 ADAPTER, ADAPTER_SOCKET = "ollama-adapter.service", "ollama-adapter.socket"
 OLLAMA_TEXT, OLLAMA_VISION = "ollama-text.service", "ollama-vision.service"
 PHASE_TARGETS = {1: "llm-phase1.target", 2: "llm-phase2.target"}
+PHASE_ALIAS = "llm-phase.target"  # what a boot starts: a link to the target of one phase
 PHASE_UNITS = {1: (OLLAMA_VISION, OLLAMA_TEXT), 2: (OLLAMA_VISION, VLLM, ADAPTER_SOCKET, ADAPTER)}
 OUR_UNITS = frozenset({VLLM, VLLM_MODEL, ADAPTER, ADAPTER_SOCKET, OLLAMA_TEXT, OLLAMA_VISION})
 

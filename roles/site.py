@@ -49,6 +49,9 @@ class Site(Settings):
         "auto", description="phases kept complete on disk; `auto`: both, or Phase 1 alone where no card can run vLLM"
     )
     report: Literal["text", "json"] = Field("text", description="how preflight reports; `json` is for machines")
+    lock: Literal["respect", "break"] = Field(
+        "respect", description="`break` (for one run, with --data) ends another run that has this host"
+    )
     gpu: Literal["nvidia", "none"] = Field("nvidia", description="`none` serves from the CPU: labs, laptops, CI")
     mirrors: MirrorSettings = MirrorSettings()
     base: BaseSettings = BaseSettings()

@@ -25,6 +25,7 @@ from roles.nvidia.facts import (
 )
 from roles.nvidia.plan import DriverPlan, obstacle
 from roles.outcomes import OUTCOME_FILE, REBOOT_NEEDED, end_with, forget_outcome
+from roles.run_lock import hold_again
 from roles.secrets import privileges
 
 Commands = Generator[StringCommand | FunctionCommand, None, None]
@@ -103,6 +104,8 @@ def _load(state: State, host: Host, may_reboot: bool) -> bool:
         logger.info(f"{host.print_prefix}{reason}; rebooting")
         if not _reboot(host, sudo):
             return _give_up(host, sudo, f"it did not come back within {REBOOT_TIMEOUT_S} s of a reboot")
+        if not hold_again(host):
+            return False
         if host.get_fact(DriverVersions).must_be_loaded:
             said = _reload(host, sudo)
         if (reason := host.get_fact(DriverVersions).reason_to_reload) is not None:

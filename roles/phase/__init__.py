@@ -19,26 +19,30 @@ from roles.layout import (
     ADAPTER_TOKEN,
     OLLAMA_TEXT,
     OLLAMA_VISION,
+    PHASE_ALIAS,
     PHASE_TARGETS,
     PHASE_UNITS,
     STATE_FILE,
     UNITS,
     VLLM,
     adapter_release,
+    ollama_manifest,
     ollama_release,
     snapshot,
     vllm_release,
 )
 from roles.phase.operations import (
+    PHASES_FILE,
+    PROGRAM,
     atomic_file,
-    phase_recorded,
-    phase_selected,
-    phase_started,
+    phase_serves,
     proved,
+    replaced,
     unit_current,
     units_enabled,
     units_loaded,
 )
+from roles.phase.program import program
 from roles.phases import phases_on_disk, units_on_disk
 from roles.rendering import render
 from roles.restarts import started_after
@@ -47,6 +51,7 @@ from roles.settings import reachable_address
 if TYPE_CHECKING:
     from roles.site import Site
 
+ROLLBACK_PATIENCE_S = 15  # of running answers: clients wait for a server that works
 Inputs = Mapping[str, Mapping[str, str]]
 # In one order for all hosts: a unit's place in it, not the host's phase, says which operation it is, so that each
 # operation has one name in a run over hosts of both phases.
@@ -62,24 +67,17 @@ def phase(site: Site, inputs: Inputs) -> None:
 
 
 @deploy("Rollback")
-def back_to_phase_1(site: Site, models: tuple[str, ...]) -> None:
-    """Bring the host into Phase 1 with the files that are on it, whatever the inventory has become meanwhile.
-
-    :param models: text models to ask for, those that are on the host's disk.
-    """
-    phase_selected(name="Choose Phase 1 for every boot", phase=1)
-    phase_started(name="Start Phase 1", phase=1)
-    address, port = reachable_address(site.ollama.address), site.ollama.text.port
-    proved(
-        name=f"Prove that {OLLAMA_TEXT} serves",
-        unit=OLLAMA_TEXT,
-        probe=_probe("ollama", address, port, models),
-        timeout_s=300,
+def back_to_phase_1() -> None:
+    """Bring the host into Phase 1 with the files that are on it, whatever the inventory has become meanwhile."""
+    phase_serves(
+        name="Have the host in Phase 1, proved and on record", phase=1, back=False, patience_s=ROLLBACK_PATIENCE_S
     )
-    phase_recorded(name="Record the phase", path=STATE_FILE, phase=1)
 
 
 def configure(site: Site) -> None:
+    replaced(name="Install llm-phase, the switch between the phases", path=PROGRAM, content=program(), mode="755")
+    text = json.dumps(described(site), indent=1) + "\n"
+    replaced(name="Describe the phases", path=PHASES_FILE, content=text.encode(), mode="644")
     for number in phases_on_disk(site):
         target = PHASE_TARGETS[number]
         text = render(
@@ -89,6 +87,7 @@ def configure(site: Site) -> None:
             target=target,
             units=PHASE_UNITS[number],
             other=PHASE_TARGETS[3 - number],
+            alias=PHASE_ALIAS,
         )
         write(f"Write {target}", f"{UNITS}/{target}", text)
 
@@ -101,8 +100,12 @@ def activate(site: Site, inputs: Inputs) -> None:
         units=(*units, *targets, "llm-check.service", "llm-check.timer"),
     )
     units_enabled(name="Tie each unit to its phases", units=units)
-    phase_selected(name="Choose the phase for every boot", phase=site.phase)
-    phase_started(name="Start the phase", phase=site.phase)
+    phase_serves(
+        name="Have the host in its phase; when that does not come up, in the one that served before",
+        phase=site.phase,
+        back=True,
+        patience_s=max(site.vllm.drain_timeout_s, site.adapter.drain_timeout_s) + 15,
+    )
     for unit in host.loop(EVERY_UNIT):
         if unit in PHASE_UNITS[site.phase]:
             unit_current(name=f"Have {unit} run with the current inputs", unit=unit, inputs=dict(inputs[unit]))
@@ -121,11 +124,38 @@ def activate(site: Site, inputs: Inputs) -> None:
             proved(name=f"Prove that {unit} serves", unit=unit, probe=arguments[unit], timeout_s=timeout_s)
 
 
-def gates(site: Site) -> dict[str, list[str]]:
-    """By unit, the arguments of llm-ready that prove it; the same probe that verify and the rollback use."""
+def described(site: Site) -> dict[str, dict[str, object]]:
+    """Each phase on the host's disk for llm-phase: what belongs to it, what proves it. The host has no settings of its own."""
+    found: dict[str, dict[str, object]] = {}
+    for number in phases_on_disk(site):
+        units = PHASE_UNITS[number]
+        software = (
+            [ollama_release(site)] if number == 1 else [ollama_release(site), vllm_release(site), adapter_release()]
+        )
+        model = [] if number == 1 else [snapshot(site).marker]
+        found[str(number)] = {
+            "target": PHASE_TARGETS[number],
+            "units": units,
+            "files": [f"{UNITS}/{unit}" for unit in units] + [one.marker for one in software] + model,
+            "models": {name: ollama_manifest("text", name) for name in site.ollama.text.models} if number == 1 else {},
+            # A text model that was deleted since keeps no other from serving.
+            "gates": {
+                unit: [*words, *(["--some"] if unit == OLLAMA_TEXT else [])]
+                for unit, words in gates(site, number).items()
+            },
+            "timeout_s": {unit: gate_timeout_s(site, unit) for unit in units},
+        }
+    return found
+
+
+def gates(site: Site, phase: int | None = None) -> dict[str, list[str]]:
+    """By unit, the arguments of llm-ready that prove it; the same probe that verify and the rollback use.
+
+    :param phase: 1 or 2; default: the one of the settings.
+    """
     ollama_at, adapter_at = reachable_address(site.ollama.address), reachable_address(site.adapter.address)
     vision = _probe("ollama", ollama_at, site.ollama.vision.port, site.ollama.vision.models)
-    if site.phase == 1:
+    if (phase or site.phase) == 1:
         return {
             OLLAMA_VISION: vision,
             OLLAMA_TEXT: _probe("ollama", ollama_at, site.ollama.text.port, site.ollama.text.models),

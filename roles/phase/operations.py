@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import shlex
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from typing import Any
 
 from pyinfra import host, logger
-from pyinfra.api import FactBase, QuoteString, StringCommand, operation
+from pyinfra.api import FactBase, FileUploadCommand, FunctionCommand, Host, QuoteString, State, StringCommand, operation
 from pyinfra.facts.files import FileContents
 
-from roles.layout import ADAPTER, ADAPTER_SOCKET, LIBEXEC, PHASE_TARGETS, PHASE_UNITS
-from roles.started_with import RECORDS, inputs_path, reason_to_restart
+from roles.layout import ADAPTER, ADAPTER_SOCKET, ETC, LIBEXEC
+from roles.run_lock import TOKEN, operator
+from roles.secrets import privileges
+from roles.started_with import reason_to_restart
 from roles.unit_facts import Units
 
-Commands = Generator[StringCommand, None, None]
+Commands = Generator[StringCommand | FunctionCommand, None, None]
 PROVED = "/run/llm/proved"
+PROGRAM = "/usr/local/bin/llm-phase"
+PHASES_FILE = f"{ETC}/phases.json"
 
 
 @operation()
@@ -40,40 +47,85 @@ def units_enabled(units: tuple[str, ...]) -> Commands:
     yield StringCommand("systemctl", "reenable", "--quiet", *(QuoteString(unit) for unit in missing))
 
 
-@operation()
-def phase_selected(phase: int) -> Commands:
-    """Have exactly one phase's target enabled: the one that every boot comes up in."""
-    wanted, other = PHASE_TARGETS[phase], PHASE_TARGETS[3 - phase]
-    states = host.get_fact(Units, units=(wanted, other))
-    if other not in states or states[other].enabled:
-        yield StringCommand("systemctl", "disable", "--quiet", other)
-    if wanted not in states or not states[wanted].enabled:
-        yield StringCommand("systemctl", "enable", "--quiet", wanted)
+class PhaseStatus(FactBase[dict[str, Any]]):
+    """What `llm-phase --json` says; {} on a host that does not have it yet."""
+
+    @staticmethod
+    def default() -> dict[str, Any]:
+        return {}
+
+    def command(self) -> str:
+        return f"test -x {PROGRAM} && {PROGRAM} --json 2>/dev/null || true"
+
+    def process(self, output: list[str]) -> dict[str, Any]:
+        try:
+            status: dict[str, Any] = json.loads("".join(output))
+        except ValueError:
+            return {}
+        return status
+
+
+def is_in(status: Mapping[str, Any], phase: int) -> bool:
+    """Whether a host serves the phase and would after a boot."""
+    return status.get("serving") == phase and status.get("next_boot") == [phase]
+
+
+def is_proved_in(status: Mapping[str, Any], phase: int) -> bool:
+    """Whether besides that is on record, and every server that runs has made a token since its start."""
+    proved = status.get("proved") or {"nothing": False}
+    return is_in(status, phase) and status.get("recorded") == phase and all(proved.values())
 
 
 @operation()
-def phase_started(phase: int) -> Commands:
-    """Have the phase's target and all its units active; the other phase is stopped by the same job."""
-    target, units = PHASE_TARGETS[phase], PHASE_UNITS[phase]
-    states = host.get_fact(Units, units=(target, *units))
-    idle = [unit for unit in (target, *units) if unit not in states or not states[unit].runs]
-    if not idle:
-        host.noop(f"{target} runs")
+def phase_serves(phase: int, back: bool, patience_s: int) -> Commands:
+    """Have the host serve the phase, every server proved by a token, and come up in it at every boot; see host/llm_phase.
+
+    :param back: of a deploy: when it does not come up, go back to the phase that served before. The run fails in any case.
+    :param patience_s: what has not ended by then is killed.
+    """
+    status = host.get_fact(PhaseStatus)
+    if is_in(status, phase) if back else is_proved_in(status, phase):
+        host.noop(f"Phase {phase} serves")
         return
-    for unit in units:
-        if unit in states and states[unit].active == "activating":
-            # A start under way joins our job. When it began with other inputs (a crash loop, a load that hangs) it must not.
-            yield StringCommand(f"cmp -s {RECORDS}/{unit}.starting {inputs_path(unit)} || systemctl stop {unit}")
-    # A unit that gave up earlier (start limit) gets a fresh count. The target's job waits for every unit to answer.
-    yield StringCommand("systemctl", "reset-failed", *units, "2>/dev/null;", *_start(target, idle))
+    words = [PROGRAM, str(phase), "--patience", str(patience_s), "--run", TOKEN, "--by", operator()]
+    words += ["--command", "pyinfra deploy.py", "--return"] if back else ["--command", "pyinfra rollback.py"]
+    yield FunctionCommand(_switch, (shlex.join(words), back), {})
 
 
-def _start(target: str, idle: list[str]) -> list[str]:
-    services = " ".join(unit for unit in idle if unit != target)
-    evidence = (
-        f"{{ journalctl -u {' -u '.join(PHASE_UNITS[1] + PHASE_UNITS[2])} -n 20 -o short --no-pager >&2; exit 1; }}"
+def _switch(state: State, host: Host, command: str, back: bool) -> bool:
+    ok, output = host.run_shell_command(command, **privileges(host))
+    for line in [*output.stdout_lines, *output.stderr_lines]:
+        logger.info(f"{host.print_prefix}{line}")
+    if not back:
+        logger.info(f"{host.print_prefix}forward again: pyinfra inventory deploy.py -y --limit {host.name}")
+    return ok
+
+
+class FileDigest(FactBase["str | None"]):
+    """sha256 of a file and its mode, such as "… 755"; None where there is none."""
+
+    def command(self, path: str) -> StringCommand:
+        name = QuoteString(path)
+        return StringCommand(
+            "test -f", name, "&& echo $(sha256sum <", name, "| cut -c1-64) $(stat -c %a", name, ") || true"
+        )
+
+    def process(self, output: list[str]) -> str | None:
+        return " ".join(output).strip() or None
+
+
+@operation()
+def replaced(path: str, content: bytes, mode: str) -> Generator[FileUploadCommand | StringCommand, None, None]:
+    """Have `path` hold `content`, by a rename: never half of it, and on a full disk what was there before."""
+    if host.get_fact(FileDigest, path=path) == f"{hashlib.sha256(content).hexdigest()} {mode}":
+        host.noop(f"{path} is up to date")
+        return
+    new = QuoteString(f"{path}.new")
+    yield StringCommand("mkdir", "-p", QuoteString(path.rpartition("/")[0]))
+    yield FileUploadCommand(io.BytesIO(content), f"{path}.new")
+    yield StringCommand(
+        "chown root:root", new, "&& chmod", mode, new, "&& sync", new, "&& mv -fT", new, QuoteString(path)
     )
-    return [f"systemctl start {target} {services} || {evidence}"]
 
 
 @operation()
@@ -140,16 +192,3 @@ def _replace(path: str, text: str) -> Commands:
     yield StringCommand(
         "printf", "%s", QuoteString(text), ">", temporary, "&&", "mv", "-f", temporary, QuoteString(path)
     )
-
-
-@operation()
-def phase_recorded(path: str, phase: int) -> Commands:
-    """Have the state file say which phase the host is in, and leave everything else in it as it is."""
-    try:
-        state = json.loads("\n".join(host.get_fact(FileContents, path=path) or ["{}"]))
-    except ValueError:
-        state = {}  # half a file is no state; the phase is what matters now
-    if state.get("phase") == phase:
-        host.noop(f"{path} says Phase {phase}")
-        return
-    yield from _replace(path, json.dumps({**state, "phase": phase}, indent=1) + "\n")

@@ -57,10 +57,28 @@ class Operator:
     lab: Lab
     checkout: Path = CHECKOUT
     inventory: str = "lab/inventory"
+    name: str = "operator@controller"
 
     @property
     def environment(self) -> dict[str, str]:
-        return {**os.environ, "LLM_LAB_SUFFIX": SUFFIX}
+        return {**os.environ, "LLM_LAB_SUFFIX": SUFFIX, "LLM_OPERATOR": self.name}
+
+    def named(self, name: str) -> Operator:
+        """Somebody else, with the same checkout and lab."""
+        return replace(self, name=name)
+
+    def start(self, *arguments: str, playbook: str, hosts: list[Host]) -> subprocess.Popen[str]:
+        """The same as `pyinfra`, without waiting for its end."""
+        return subprocess.Popen(
+            self._command(arguments, playbook, hosts),
+            cwd=self.checkout,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            preexec_fn=heed_ctrl_c,
+        )
 
     def pyinfra(self, *arguments: str, playbook: str = "deploy.py", hosts: list[Host] | None = None) -> Result:
         """`pyinfra lab/inventory deploy.py …` to its end; `hosts` limits the run. Never prompts."""
@@ -100,6 +118,7 @@ class Operator:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            preexec_fn=heed_ctrl_c,
         ) as process:
             assert process.stdout is not None
             for line in process.stdout:
@@ -147,6 +166,11 @@ class Operator:
     def _command(self, arguments: tuple[str, ...], playbook: str, hosts: list[Host] | None) -> list[str]:
         limits = [word for host in hosts or [] for word in ("--limit", host.name)]
         return [PROGRAM, *arguments, self.inventory, playbook, *limits]
+
+
+def heed_ctrl_c() -> None:
+    """As in a terminal: what a shell starts in the background would pass it over."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def press_ctrl_c(process: subprocess.Popen[str]) -> None:

@@ -81,6 +81,19 @@ def fake_host(
     }
 
 
+def in_phase(host: dict[str, Any], phase: int, lacking: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The same host once deployed, as its llm-phase tells it. :param lacking: files of Phase 1 that are not on its disk."""
+    status = {
+        "serving": phase,
+        "recorded": phase,
+        "next_boot": [phase],
+        "proved": {"ollama-vision.service": True},
+        "complete": {"1": list(lacking), "2": []},
+    }
+    played = {**host["fake_responses"], "/usr/local/bin/llm-phase --json": json.dumps(status)}
+    return {**host, "fake_responses": played}
+
+
 def write_inventory(folder: Path, fake: dict[str, dict[str, Any]], ssh: dict[str, dict[str, Any]]) -> None:
     """An inventory directory with these hosts in one group; those in `ssh` are reached by ssh, or not."""
     folder.mkdir(exist_ok=True)

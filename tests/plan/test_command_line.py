@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.plan.conftest import ROOT, Pyinfra
-from tests.plan.fake_hosts import FRESH, fake_host
+from tests.plan.fake_hosts import FRESH, fake_host, in_phase
 
 
 def test_the_inventory_directory_is_accepted_literally(pyinfra: Pyinfra) -> None:
@@ -44,9 +44,24 @@ def test_the_example_inventory_of_the_project_loads_and_is_valid(pyinfra: Pyinfr
 
 
 def test_rollback_has_a_plan_too(pyinfra: Pyinfra) -> None:
-    run = pyinfra({"gpu-01": fake_host()}, "--json", "inventory", "rollback.py", "--dry")
+    hosts = {"gpu-01": in_phase(fake_host(), 2), "gpu-02": in_phase(fake_host(), 1)}
+    run = pyinfra(hosts, "--json", "inventory", "rollback.py", "--dry")
     assert run.status == 0, run.output
-    assert run.steps("gpu-01")[:2] == ["Rollback | Choose Phase 1 for every boot", "Rollback | Start Phase 1"]
+    assert run.steps("gpu-01") == ["Rollback | Have the host in Phase 1, proved and on record"]
+    assert run.steps("gpu-02") == []
+
+
+def test_a_rollback_is_refused_where_phase_1_is_not_on_the_disk_and_the_other_hosts_go_on(pyinfra: Pyinfra) -> None:
+    hosts = {
+        "bare": fake_host(),
+        "half": in_phase(fake_host(), 2, lacking=("/opt/llm/ollama/0.32.15/.complete",)),
+        "good": in_phase(fake_host(), 2),
+    }
+    run = pyinfra(hosts, "--json", "inventory", "rollback.py", "--dry")
+    assert run.status == 1
+    assert "bare: /usr/local/bin/llm-phase is not there, or says nothing; nothing was changed" in run.output
+    assert "half: no Phase 1 on this host's disk, nothing was changed: missing are /opt/llm/ollama/" in run.output
+    assert run.steps("good") == ["Rollback | Have the host in Phase 1, proved and on record"]
 
 
 def test_no_plan_shows_the_hub_token(pyinfra: Pyinfra) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from tests.plan.conftest import Pyinfra
-from tests.plan.fake_hosts import BOOKWORM, fake_host
+from tests.plan.fake_hosts import BOOKWORM, fake_host, in_phase
 from tests.plan.fake_machines import L4, NO_CARD, ONE_H100, P100, Machine
 
+SWITCH = "Phase | Have the host in its phase; when that does not come up, in the one that served before"
 # Of every setting and fact that a role branches on, at least two values.
 HOSTS = {
     "phase-2": fake_host(),
@@ -37,12 +38,17 @@ def test_hosts_of_unlike_settings_share_the_names_of_a_deploys_steps(pyinfra: Py
 
 
 def test_hosts_of_unlike_settings_share_the_names_of_a_rollbacks_steps(pyinfra: Pyinfra) -> None:
-    alone = names(pyinfra, "rollback.py", "phase-2")
-    assert names(pyinfra, "rollback.py", *HOSTS) == alone
+    hosts = {name: in_phase(host, 1 if "phase-1" in name else 2) for name, host in HOSTS.items()}
+    run = pyinfra(hosts, "--json", "inventory", "rollback.py", "--dry")
+    assert run.status == 0, run.output
+    assert {step["name"] for step in run.plan} == {
+        "Have this host to ourselves",
+        "Rollback | Have the host in Phase 1, proved and on record",
+    }
 
 
 def test_a_service_is_named_in_its_step_and_the_phase_is_not(pyinfra: Pyinfra) -> None:
     both = names(pyinfra, "deploy.py", "phase-2", "phase-1")
-    assert {"Phase | Start the phase", "Phase | Choose the phase for every boot"} <= both
+    assert SWITCH in both
     for unit in ("vllm.service", "ollama-text.service", "ollama-vision.service"):
         assert {f"Phase | Have {unit} run with the current inputs", f"Phase | Prove that {unit} serves"} <= both

@@ -138,3 +138,11 @@ def test_waiting_is_bounded_and_says_what_was_seen() -> None:
     done = ready("vllm", 1, "--model", "llm", "--timeout", "1")
     assert done.returncode == 1
     assert "does not serve after 1 s: /health: " in done.stderr
+
+
+def test_one_model_that_is_there_may_be_enough() -> None:
+    with service(OLLAMA) as port:
+        both = ("--model", "gone", "--model", "llava:7b")
+        assert ready("ollama", port, *both).returncode == 1
+        assert ready("ollama", port, *both, "--some").returncode == 0
+        assert ready("ollama", port, "--model", "gone", "--some").returncode == 1

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from roles import adapter, monitoring, ollama, phase, vllm
-from roles.layout import PHASE_TARGETS, PHASE_UNITS
+from roles.layout import PHASE_ALIAS, PHASE_TARGETS, PHASE_UNITS
 from roles.rendering import render, systemd_word
 from roles.site import Site, site_from
 
@@ -30,7 +30,7 @@ def units(site: Site) -> dict[str, str]:
     targets = {
         target: render(
             phase.__file__, "phase.target", phase=number, target=target, units=PHASE_UNITS[number],
-            other=PHASE_TARGETS[3 - number],
+            other=PHASE_TARGETS[3 - number], alias=PHASE_ALIAS,
         )
         for number, target in PHASE_TARGETS.items()
     }  # fmt: skip

@@ -8,6 +8,7 @@ import pytest
 
 from roles.layout import (
     COMPLETE,
+    PHASE_ALIAS,
     PHASE_TARGETS,
     PHASE_UNITS,
     UNITS,
@@ -41,9 +42,14 @@ def test_the_target_of_the_phase_is_enabled_and_the_other_one_is_not(
 
 
 def test_a_boot_comes_up_in_this_phase(site: Site, run: Run, expect: Expect) -> None:
-    linked = run(f"ls {WANTS}")[1].split()
-    wanted = {PHASE_TARGETS[site.phase]: True, PHASE_TARGETS[3 - site.phase]: False}
-    expect(f"links in {WANTS}", wanted, {name: name in linked for name in wanted})
+    link = f"{WANTS}/{PHASE_ALIAS}"
+    expect(
+        "what a boot starts",
+        {link: f"{UNITS}/{PHASE_TARGETS[site.phase]}"},
+        {link: run(f"readlink -f {link}")[1].strip()},
+    )
+    others = sorted({*run(f"ls {WANTS}")[1].split()} & {*PHASE_TARGETS.values()})
+    expect(f"links in {WANTS}", {"to a phase itself": []}, {"to a phase itself": others})
 
 
 def test_each_phase_consists_of_exactly_its_units(site: Site, units: dict[str, Unit], expect: Expect) -> None:
