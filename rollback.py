@@ -2,16 +2,19 @@
 
     pyinfra inventory rollback.py -y                      every host
     pyinfra inventory rollback.py -y --limit 'gpu-01*'    one host
+    pyinfra inventory rollback.py -y --data to=previous   to the good release before this one, in its phase; or to=<id>
+    pyinfra inventory exec -- llm-phase releases          which there are
     pyinfra inventory deploy.py -y                        forward again, to the phase in the inventory
 
 On the host itself, without a controller:  llm-phase 1
 """
 
+import re
 from typing import Any
 
 from pyinfra import host
 
-from roles.phase import back_to_phase_1
+from roles.phase import back_to_phase_1, back_to_release
 from roles.phase.operations import PROGRAM, PhaseStatus
 from roles.preflight import refuse
 from roles.run_lock import host_locked
@@ -19,9 +22,16 @@ from roles.run_lock import host_locked
 status = host.get_fact(PhaseStatus)
 lacking = status.get("complete", {}).get("1")
 how: Any = host.data.get("lock") or "respect"
+to = str(host.data.get("to") or "phase1")
 if how not in ("respect", "break"):
     refuse(host, f"{host.name}: lock: {how!r} is neither respect nor break; nothing was changed")
-elif lacking:
+elif to != "phase1" and to != "previous" and not re.fullmatch("r-[0-9a-f]{12}", to):
+    refuse(
+        host,
+        f"{host.name}: to: {to!r} is neither phase1, previous nor the id of a release; nothing was changed\n"
+        "the ids: pyinfra inventory exec -- llm-phase releases",
+    )
+elif to == "phase1" and lacking:
     refuse(
         host,
         f"{host.name}: no Phase 1 on this host's disk, nothing was changed: missing are {', '.join(lacking[:3])}\n"
@@ -35,4 +45,7 @@ elif lacking is None:
     )
 else:
     host_locked(name="Have this host to ourselves", command="pyinfra rollback.py", how=how)
-    back_to_phase_1()
+    if to == "phase1":
+        back_to_phase_1()
+    else:
+        back_to_release(release=to)

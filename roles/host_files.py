@@ -8,6 +8,7 @@ from pyinfra.operations import files
 
 from roles.layout import LIBEXEC
 from roles.pins import ROOT
+from roles.release_files import release_file
 from roles.started_with import checksums_path, checksums_text, inputs_path, inputs_text
 
 
@@ -33,8 +34,8 @@ def write_inputs(inputs: dict[str, dict[str, str]], files: dict[str, dict[str, s
     :param files: by unit, the text of each file among them, by path: a start notices one that was changed by hand.
     """
     for unit, hashes in inputs.items():
-        write(f"Record the files of {unit}", checksums_path(unit), checksums_text(files[unit]))
-        write(f"Record the inputs of {unit}", inputs_path(unit), inputs_text(hashes))
+        release_file(f"Record the files of {unit}", checksums_path(unit), checksums_text(files[unit]))
+        release_file(f"Record the inputs of {unit}", inputs_path(unit), inputs_text(hashes))
 
 
 def put_bytes(name: str, path: str, content: bytes) -> None:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from pyinfra import host
 from pyinfra.api import QuoteString, StringCommand, operation
-from pyinfra.facts.files import File, Link
+from pyinfra.facts.files import File
 
 from roles.layout import CACHE, OPT, Release, uv_release
 
@@ -37,18 +37,6 @@ def release_installed(release: Release, commands: Sequence[str]) -> Commands:
     )
     # An aborted run may still be at work on the host, its operator gone: wait for it instead of pulling its files away.
     yield StringCommand("mkdir", "-p", OPT, "&&", "flock", f"{OPT}/.install.lock", "sh", "-c", QuoteString(script))
-
-
-@operation()
-def release_current(release: Release) -> Commands:
-    """Have `current` point to the release; a reader sees the old or the new one, never nothing."""
-    link = host.get_fact(Link, path=release.current)
-    if link and link["link_target"] == release.name:
-        host.noop(f"{release.current} is {release.name}")
-        return
-    temporary = f"{release.parent}/.current.new"
-    yield StringCommand("ln", "-sfn", QuoteString(release.name), QuoteString(temporary))
-    yield StringCommand("mv", "-T", QuoteString(temporary), QuoteString(release.current))
 
 
 def uv() -> str:

@@ -52,6 +52,12 @@ class Site(Settings):
     lock: Literal["respect", "break"] = Field(
         "respect", description="`break` (for one run, with --data) ends another run that has this host"
     )
+    keep: int = Field(3, ge=1, le=50, description="good releases that stay on the host for `rollback.py --data to=…`")
+    batch: int | None = Field(
+        None,
+        ge=1,
+        description="of several hosts one changes over first, then so many at a time (with --data); default: all the others",
+    )
     gpu: Literal["nvidia", "none"] = Field("nvidia", description="`none` serves from the CPU: labs, laptops, CI")
     mirrors: MirrorSettings = MirrorSettings()
     base: BaseSettings = BaseSettings()

@@ -3,47 +3,78 @@
 Hosts boot, settle and answer over ssh while a processor has nothing to do; the other tests have that time. (Not pytest-xdist: all
 tests of the lab share its hosts, and what a run says is shown while it is said, behind its name.) Exit status: 0 when both runs
 passed, else that of the run that did not.
+
+A few tests that fail in it run once more by themselves when both runs are over: two cores that are busy with the other run make a
+host or a server late. What passes then is told as such at the end, by name, and is worth a look; what fails again has failed.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 RUNS = {"hosts": "lab", "others": "not lab"}  # by name, which tests a run has
+FAILED = 1  # pytest's own: tests ran, and some failed
+FEW = 5  # more than these are no matter of being late
 NOTHING_CHOSEN = 5  # pytest's own; with `-k` one of the runs may have no test
 WORDS = {0: "passed", NOTHING_CHOSEN: "no test was chosen"}
 
 
 def run(marks: Mapping[str, str], words: Sequence[str]) -> int:
     """Run pytest once per expression in `marks`, all at the same time. Returns the exit status."""
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    started = {
-        name: subprocess.Popen(
-            [sys.executable, "-m", "pytest", "-m", expression, *words],
-            env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        )
-        for name, expression in marks.items()
-    }  # fmt: skip
-    width = max(map(len, started))
-    readers = [threading.Thread(target=_show, args=(f"{name:{width}} | ", one)) for name, one in started.items()]
-    for reader in readers:
-        reader.start()
-    try:
-        statuses = [one.wait() for one in started.values()]
-    except KeyboardInterrupt:  # the runs got it too, and clean up
-        statuses = [one.wait() for one in started.values()]
-    for reader in readers:
-        reader.join()
-    for name, status in zip(started, statuses, strict=True):
-        print(f"{name:{width}} | {WORDS.get(status, f'did not pass (status {status})')}", flush=True)
-    wrong = [status for status in statuses if status != 0]
+    width = max(map(len, marks))
+    with tempfile.TemporaryDirectory(prefix="tests-") as folder:
+        caches = {name: Path(folder) / name for name in marks}
+        started = {name: _start(expression, words, caches[name]) for name, expression in marks.items()}
+        readers = [threading.Thread(target=_show, args=(f"{name:{width}} | ", one)) for name, one in started.items()]
+        for reader in readers:
+            reader.start()
+        try:
+            statuses = {name: one.wait() for name, one in started.items()}
+        except KeyboardInterrupt:  # the runs got it too, and clean up
+            statuses = {name: one.wait() for name, one in started.items()}
+        for reader in readers:
+            reader.join()
+        told = {name: WORDS.get(status, f"did not pass (status {status})") for name, status in statuses.items()}
+        for name, status in statuses.items():
+            failed = _failed(caches[name])
+            if status == FAILED and failed:
+                told[name] += "".join(f"\n{'':{width}} |   {test}" for test in failed)
+            if status == FAILED and 0 < len(failed) <= FEW:
+                alone = _start(marks[name], (*words, "--last-failed"), caches[name])
+                _show(f"{name:{width}} | again: ", alone)
+                statuses[name] = alone.wait()
+                again = "these passed when they ran by themselves" if statuses[name] == 0 else "and not by themselves"
+                told[name] += f"\n{'':{width}} | {again}"
+    for name, text in told.items():
+        print(f"{name:{width}} | {text}", flush=True)
+    wrong = [status for status in statuses.values() if status != 0]
     return next(
         (status for status in wrong if status != NOTHING_CHOSEN), NOTHING_CHOSEN if len(wrong) == len(marks) else 0
     )
+
+
+def _start(expression: str, words: Sequence[str], cache: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "pytest", "-m", expression, "-o", f"cache_dir={cache}", *words],
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+
+
+def _failed(cache: Path) -> list[str]:
+    """The tests that failed in the last run with this cache."""
+    try:
+        found: dict[str, bool] = json.loads((cache / "v/cache/lastfailed").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return []
+    return sorted(found)
 
 
 def _show(prefix: str, process: subprocess.Popen[str]) -> None:

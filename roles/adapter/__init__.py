@@ -26,7 +26,8 @@ from roles.layout import (
     ollama_version,
     snapshot,
 )
-from roles.releases import index_option, release_current, release_installed, uv, uv_environment
+from roles.release_files import release_file, release_link
+from roles.releases import index_option, release_installed, uv, uv_environment
 from roles.rendering import render
 from roles.secrets import read_secret, secret_file
 from roles.settings import reachable_address
@@ -67,7 +68,7 @@ def install(site: Site) -> None:
             '"$RELEASE/bin/python" -I -m ollama_adapter --version',
         ],
     )
-    release_current(name="Point to this adapter", release=release)
+    release_link(name="Point to this adapter", release=release)
 
 
 def configure(site: Site) -> None:
@@ -78,9 +79,9 @@ def configure(site: Site) -> None:
             path=ADAPTER_TOKEN,
             read=lambda: read_secret(settings.token_variable, settings.token_file),
         )
-    write("Write the adapter's configuration", f"{ETC}/adapter.toml", texts["configuration"])
-    write("Write the adapter's socket", f"{UNITS}/{ADAPTER_SOCKET}", texts["socket"])
-    write("Write the adapter's unit", f"{UNITS}/{ADAPTER}", texts["unit"])
+    release_file("Write the adapter's configuration", f"{ETC}/adapter.toml", texts["configuration"])
+    release_file("Write the adapter's socket", f"{UNITS}/{ADAPTER_SOCKET}", texts["socket"])
+    release_file("Write the adapter's unit", f"{UNITS}/{ADAPTER}", texts["unit"])
     write_inputs(
         inputs(site),
         {

@@ -28,7 +28,8 @@ from roles.layout import (
 )
 from roles.ollama_archive import wanted_sha256
 from roles.pins import pins
-from roles.releases import release_current, release_installed
+from roles.release_files import release_file, release_link
+from roles.releases import release_installed
 from roles.rendering import render
 from roles.settings import reachable_address
 from roles.started_with import inputs_of
@@ -53,7 +54,7 @@ def install(site: Site) -> None:
     system_user("ollama", home="/usr/share/ollama")
     directory("Have the archives directory", f"{CACHE}/ollama")
     release_installed(name="Install Ollama", release=ollama_release(site), commands=install_commands(site))
-    release_current(name="Point to this Ollama", release=ollama_release(site))
+    release_link(name="Point to this Ollama", release=ollama_release(site))
 
 
 def install_commands(site: Site) -> list[str]:
@@ -94,7 +95,7 @@ def configure(site: Site) -> None:
             f"{UNITS}/ollama-{instance}-models.service",
             texts["pull"],
         )
-        write(f"Write the {instance} unit", f"{UNITS}/{UNIT[instance]}", texts["unit"])
+        release_file(f"Write the {instance} unit", f"{UNITS}/{UNIT[instance]}", texts["unit"])
     files = {UNIT[name]: {f"{UNITS}/{UNIT[name]}": rendered(site, name)["unit"]} for name in INSTANCES}
     write_inputs(inputs(site), files)
 
@@ -123,6 +124,7 @@ def rendered(site: Site, instance: Instance) -> dict[str, str]:
         "pull_port": site.ollama.pull_port,
         "registry": site.mirrors.ollama_registry,
         "current": ollama_release(site).current,
+        "software": ollama_release(site).path,
         "home": ollama_home(instance),
         "libexec": LIBEXEC,
         "adapter": ADAPTER,

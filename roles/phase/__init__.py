@@ -1,7 +1,9 @@
 """Phase: the only place where one of our services starts or stops. Before it all files of both phases are right.
 
-The order inside: make systemd read the units, choose the phase for the next boot, start it, restart what runs with old
-inputs, and prove each service with a generated token. Every step looks at the host, so an aborted run loses none of them.
+The order inside: put the staged release in place, make systemd read the units, choose the phase for the next boot, start it,
+restart what runs with old inputs, prove each service with a generated token, and call the release good. Every step looks at the
+host, so an aborted run loses none of them; one that fails takes the host back to the last good release. Of several hosts one
+does all of that first, the others follow in batches.
 """
 
 from __future__ import annotations
@@ -22,7 +24,6 @@ from roles.layout import (
     PHASE_ALIAS,
     PHASE_TARGETS,
     PHASE_UNITS,
-    STATE_FILE,
     UNITS,
     VLLM,
     adapter_release,
@@ -31,27 +32,35 @@ from roles.layout import (
     snapshot,
     vllm_release,
 )
+from roles.phase.batches import batch_of, earlier_hosts_serve, hosts_of_the_run
 from roles.phase.operations import (
     PHASES_FILE,
+    PLACING,
     PROGRAM,
-    atomic_file,
     phase_serves,
     proved,
+    release_in_place,
+    release_serves,
+    release_settled,
     replaced,
     unit_current,
     units_enabled,
     units_loaded,
 )
 from roles.phase.program import program
+from roles.phase.release import manifest
 from roles.phases import phases_on_disk, units_on_disk
+from roles.release_files import release_file, wanted_files
 from roles.rendering import render
 from roles.restarts import started_after
+from roles.run_lock import operator
 from roles.settings import reachable_address
 
 if TYPE_CHECKING:
     from roles.site import Site
 
 ROLLBACK_PATIENCE_S = 15  # of running answers: clients wait for a server that works
+FINISHER = "llm-release.service"
 Inputs = Mapping[str, Mapping[str, str]]
 # In one order for all hosts: a unit's place in it, not the host's phase, says which operation it is, so that each
 # operation has one name in a run over hosts of both phases.
@@ -62,8 +71,13 @@ EVERY_UNIT = tuple(dict.fromkeys((*PHASE_UNITS[1], *PHASE_UNITS[2])))
 def phase(site: Site, inputs: Inputs) -> None:
     """Bring the host into `site.phase`. :param inputs: by unit, what a start reads (from the roles)."""
     configure(site)
-    activate(site, inputs)
-    record(site)
+    mine, last = batch_of(host.name, hosts_of_the_run(host.state), site.batch)
+    for number in host.loop(range(last + 1)):
+        if number:
+            step = f"Go on with batch {number} only if the hosts before it serve"
+            earlier_hosts_serve(name=step, batch=number, mine=mine, size=site.batch)
+        if number == mine:
+            activate(site, inputs)
 
 
 @deploy("Rollback")
@@ -74,10 +88,16 @@ def back_to_phase_1() -> None:
     )
 
 
+@deploy("Rollback")
+def back_to_release(release: str) -> None:
+    """Bring the host into an older release, in the phase it had. :param release: an id of `llm-phase releases`, or "previous"."""
+    release_serves(name="Have the release serve, proved and on record", release=release, patience_s=ROLLBACK_PATIENCE_S)
+
+
 def configure(site: Site) -> None:
     replaced(name="Install llm-phase, the switch between the phases", path=PROGRAM, content=program(), mode="755")
     text = json.dumps(described(site), indent=1) + "\n"
-    replaced(name="Describe the phases", path=PHASES_FILE, content=text.encode(), mode="644")
+    release_file("Describe the phases", PHASES_FILE, text)
     for number in phases_on_disk(site):
         target = PHASE_TARGETS[number]
         text = render(
@@ -89,17 +109,21 @@ def configure(site: Site) -> None:
             other=PHASE_TARGETS[3 - number],
             alias=PHASE_ALIAS,
         )
-        write(f"Write {target}", f"{UNITS}/{target}", text)
+        release_file(f"Write {target}", f"{UNITS}/{target}", text)
+    finisher = render(__file__, "llm-release.service", program=PROGRAM, placing=PLACING, units=units_on_disk(site))
+    write("Write the unit that finishes what a power cut left half done", f"{UNITS}/{FINISHER}", finisher)
 
 
 def activate(site: Site, inputs: Inputs) -> None:
     """Choose the phase, start it, restart what runs with old inputs, and wait until every service has proved itself."""
     units, targets = units_on_disk(site), [PHASE_TARGETS[number] for number in phases_on_disk(site)]
+    release = manifest(site, wanted_files(host.name), operator())
+    release_in_place(name="Put the release in place", manifest=release)
     units_loaded(
         name="Have systemd read all units",
-        units=(*units, *targets, "llm-check.service", "llm-check.timer"),
+        units=(*units, *targets, FINISHER, "llm-check.service", "llm-check.timer"),
     )
-    units_enabled(name="Tie each unit to its phases", units=units)
+    units_enabled(name="Tie each unit to its phases", units=(*units, FINISHER))
     phase_serves(
         name="Have the host in its phase; when that does not come up, in the one that served before",
         phase=site.phase,
@@ -122,6 +146,7 @@ def activate(site: Site, inputs: Inputs) -> None:
         if unit in arguments:
             timeout_s = gate_timeout_s(site, unit)
             proved(name=f"Prove that {unit} serves", unit=unit, probe=arguments[unit], timeout_s=timeout_s)
+    release_settled(name="Call the release good", release=str(release["id"]), phase=site.phase)
 
 
 def described(site: Site) -> dict[str, dict[str, object]]:
@@ -181,15 +206,3 @@ def _probe(service: str, address: str, port: int, models: tuple[str, ...]) -> li
 
 def gate_timeout_s(site: Site, unit: str) -> int:
     return site.vllm.ready_timeout_s if unit in (VLLM, ADAPTER) else 300
-
-
-def record(site: Site) -> None:
-    """What this host is now, for people, rollback and verify."""
-    state: dict[str, object] = {"phase": site.phase, "ollama": ollama_release(site).name}
-    if site.prepares_phase_2:
-        state |= {
-            "vllm": vllm_release(site).name,
-            "model": f"{site.vllm.model}@{snapshot(site).revision}",
-            "adapter": adapter_release().name,
-        }
-    atomic_file(name="Record the state", path=STATE_FILE, text=json.dumps(state, indent=1) + "\n")

@@ -7,13 +7,14 @@ import io
 import json
 import shlex
 from collections.abc import Generator, Mapping, Sequence
+from datetime import datetime, timezone
 from typing import Any
 
 from pyinfra import host, logger
 from pyinfra.api import FactBase, FileUploadCommand, FunctionCommand, Host, QuoteString, State, StringCommand, operation
-from pyinfra.facts.files import FileContents
 
-from roles.layout import ADAPTER, ADAPTER_SOCKET, ETC, LIBEXEC
+from roles.layout import ADAPTER, ADAPTER_SOCKET, ETC, LIBEXEC, STATE
+from roles.release_files import NEXT
 from roles.run_lock import TOKEN, operator
 from roles.secrets import privileges
 from roles.started_with import reason_to_restart
@@ -23,6 +24,7 @@ Commands = Generator[StringCommand | FunctionCommand, None, None]
 PROVED = "/run/llm/proved"
 PROGRAM = "/usr/local/bin/llm-phase"
 PHASES_FILE = f"{ETC}/phases.json"
+PLACING = f"{STATE}/placing.json"  # as in llm_phase/placing.py
 
 
 @operation()
@@ -65,6 +67,20 @@ class PhaseStatus(FactBase[dict[str, Any]]):
         return status
 
 
+class AuditLog(FactBase[list[dict[str, Any]]]):
+    """Every entry of the host's audit log, oldest first; [] where nothing was ever done."""
+
+    @staticmethod
+    def default() -> list[dict[str, Any]]:
+        return []
+
+    def command(self) -> str:
+        return f"test -x {PROGRAM} && {PROGRAM} log --json -n 100000 || true"
+
+    def process(self, output: list[str]) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in output if line.startswith("{")]
+
+
 def is_in(status: Mapping[str, Any], phase: int) -> bool:
     """Whether a host serves the phase and would after a boot."""
     return status.get("serving") == phase and status.get("next_boot") == [phase]
@@ -87,18 +103,58 @@ def phase_serves(phase: int, back: bool, patience_s: int) -> Commands:
     if is_in(status, phase) if back else is_proved_in(status, phase):
         host.noop(f"Phase {phase} serves")
         return
-    words = [PROGRAM, str(phase), "--patience", str(patience_s), "--run", TOKEN, "--by", operator()]
-    words += ["--command", "pyinfra deploy.py", "--return"] if back else ["--command", "pyinfra rollback.py"]
-    yield FunctionCommand(_switch, (shlex.join(words), back), {})
+    words = [str(phase), "--patience", str(patience_s), *(["--return"] if back else [])]
+    yield FunctionCommand(
+        _say_what_it_says, (on_host(*words, playbook="deploy.py" if back else "rollback.py"), back), {}
+    )
 
 
-def _switch(state: State, host: Host, command: str, back: bool) -> bool:
+def on_host(*words: str, playbook: str = "deploy.py") -> str:
+    """The command line of llm-phase in this run, which has the lock of the host."""
+    return shlex.join([PROGRAM, *words, "--run", TOKEN, "--by", operator(), "--command", f"pyinfra {playbook}"])
+
+
+def _say_what_it_says(state: State, host: Host, command: str, forward: bool) -> bool:
     ok, output = host.run_shell_command(command, **privileges(host))
     for line in [*output.stdout_lines, *output.stderr_lines]:
         logger.info(f"{host.print_prefix}{line}")
-    if not back:
+    if not forward:
         logger.info(f"{host.print_prefix}forward again: pyinfra inventory deploy.py -y --limit {host.name}")
     return ok
+
+
+@operation()
+def release_in_place(
+    manifest: Mapping[str, Any],
+) -> Generator[StringCommand | FileUploadCommand | FunctionCommand, None, None]:
+    """Have every file of the release in its place, checked before; nothing starts or stops. :param manifest: see release.py."""
+    found = host.get_fact(PhaseStatus).get("release") or {}
+    if found.get("id") == manifest["id"] and not found["changed"] and not found["staged"]:
+        host.noop(f"release {manifest['id']} is in place")
+        return
+    text = json.dumps({**manifest, "time": datetime.now(timezone.utc).isoformat(timespec="seconds")}, indent=1)
+    yield StringCommand("mkdir", "-p", NEXT)
+    yield FileUploadCommand(io.BytesIO(text.encode()), f"{NEXT}/manifest.json")
+    yield FunctionCommand(_say_what_it_says, (on_host("activate"), True), {})
+
+
+@operation()
+def release_settled(release: str, phase: int) -> Generator[FunctionCommand, None, None]:
+    """Have the release on record as the last good one, which is what a failed deploy returns to."""
+    status = host.get_fact(PhaseStatus)
+    found = status.get("release") or {}
+    settled = found.get("id") == found.get("good") == release and found.get("verdict") == "good"
+    if settled and status.get("recorded") == phase:
+        host.noop(f"release {release} is the last good one")
+        return
+    yield FunctionCommand(_say_what_it_says, (on_host("settle"), True), {})
+
+
+@operation()
+def release_serves(release: str, patience_s: int) -> Generator[FunctionCommand, None, None]:
+    """Have an older release of this host serve, in its phase, proved. :param release: an id, or "previous"."""
+    words = ("to", release, "--patience", str(patience_s))
+    yield FunctionCommand(_say_what_it_says, (on_host(*words, playbook="rollback.py"), False), {})
 
 
 class FileDigest(FactBase["str | None"]):
@@ -139,10 +195,15 @@ def unit_current(unit: str, inputs: dict[str, str]) -> Commands:
     logger.info(f"{host.print_prefix}{unit}: {reason}")
     # A socket whose service runs refuses to restart, so the service goes first and comes back with the next operation.
     first = f"systemctl stop {ADAPTER};" if unit == ADAPTER_SOCKET else ""
-    journal = f"journalctl -u {unit} -n 20 -o cat --no-pager >&2"
     yield StringCommand(
-        f"{first} systemctl reset-failed {unit} 2>/dev/null; systemctl restart {unit} || {{ {journal}; exit 1; }}"
+        f"{first} systemctl reset-failed {unit} 2>/dev/null; systemctl restart {unit} || {_go_back(unit, 'start')}"
     )
+
+
+def _go_back(unit: str, what: str) -> str:
+    """The shell's words for: show the unit's last lines, have the host return to the last good release, and fail."""
+    back = on_host("return", "--why", f"{unit} did not {what}")
+    return f"{{ journalctl -u {unit} -n 20 -o cat --no-pager >&2; {back} >&2; exit 1; }}"
 
 
 class IsProved(FactBase[bool]):
@@ -173,22 +234,5 @@ def proved(unit: str, probe: list[str], timeout_s: int) -> Commands:
         host.noop(f"{unit} has proved itself")
         return
     ready = f"{LIBEXEC}/llm-ready {shlex.join(probe)} --timeout {timeout_s} --quiet"
-    journal = f"{{ journalctl -u {unit} -n 20 -o cat --no-pager >&2; exit 1; }}"
     record = f"mkdir -p {PROVED} && echo {_proof(unit, probe)} > {PROVED}/{unit}"
-    yield StringCommand(f"{{ {ready} || {journal}; }} && {record}")
-
-
-@operation()
-def atomic_file(path: str, text: str) -> Commands:
-    """Have `path` hold `text`, by a rename: a reader sees the old content or the new, and a full disk loses neither."""
-    if host.get_fact(FileContents, path=path) == text.splitlines():
-        host.noop(f"{path} is up to date")
-        return
-    yield from _replace(path, text)
-
-
-def _replace(path: str, text: str) -> Commands:
-    temporary = QuoteString(f"{path}.new")
-    yield StringCommand(
-        "printf", "%s", QuoteString(text), ">", temporary, "&&", "mv", "-f", temporary, QuoteString(path)
-    )
+    yield StringCommand(f"{{ {ready} || {_go_back(unit, 'answer')}; }} && {record}")

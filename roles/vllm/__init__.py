@@ -27,10 +27,10 @@ from roles.layout import (
     vllm_release,
 )
 from roles.pins import LOCKS, ROOT
+from roles.release_files import release_file, release_link
 from roles.releases import (
     bootstrap_uv_commands,
     index_option,
-    release_current,
     release_installed,
     uv,
     uv_environment,
@@ -79,7 +79,7 @@ def install(site: Site) -> None:
             metadata_wheel(build.version),
         )
     release_installed(name="Install vLLM", release=release, commands=install_commands(site))
-    release_current(name="Point to this vLLM", release=release)
+    release_link(name="Point to this vLLM", release=release)
 
 
 def distribution_packages(kind: Literal["cuda", "cpu"]) -> list[str]:
@@ -125,13 +125,14 @@ def configure(site: Site) -> None:
         read=lambda: read_secret(settings.hub_token_variable, settings.hub_token_file),
     )
     install_program("Install fetch-model", "roles/vllm/host/fetch-model")
+    install_program("Install check-model", "roles/vllm/host/check-model")
     directory("Have the chat templates directory", f"{ETC}/chat_templates")
     template = plain_template()
-    write("Write the chat template for base models", PLAIN_TEMPLATE, template)
+    release_file("Write the chat template for base models", PLAIN_TEMPLATE, template)
     texts = rendered(site)
-    write("Write vLLM's configuration", f"{ETC}/vllm.yaml", texts["configuration"])
+    release_file("Write vLLM's configuration", f"{ETC}/vllm.yaml", texts["configuration"])
     write("Write the unit that downloads the model", f"{UNITS}/{VLLM_MODEL}", texts["download"])
-    write("Write vLLM's unit", f"{UNITS}/{VLLM}", texts["unit"])
+    release_file("Write vLLM's unit", f"{UNITS}/{VLLM}", texts["unit"])
     files = {f"{UNITS}/{VLLM}": texts["unit"], f"{ETC}/vllm.yaml": texts["configuration"], PLAIN_TEMPLATE: template}
     write_inputs(inputs(site), {VLLM: files})
 
@@ -154,6 +155,7 @@ def rendered(site: Site) -> dict[str, str]:
         "build": build,
         "snapshot": snapshot(site),
         "current": vllm_release(site).current,
+        "software": vllm_release(site).path,
         "target": PHASE_TARGETS[2],
         "libexec": LIBEXEC,
         "etc": ETC,

@@ -85,6 +85,7 @@ def test_a_dry_run_shows_drift_and_changes_nothing(operator: Operator, served: S
         "vLLM | Write vLLM's configuration",
         "Consumers | Write the environment of the consumers",
         "Monitoring | Run llm-check by its timer",
+        "Phase | Put the release in place",
     }
     assert set(result.planned(two)) == expected
     assert "# by hand" in two.ssh("cat /etc/llm/vllm.yaml").stdout
@@ -109,16 +110,20 @@ def test_a_changed_setting_restarts_exactly_the_service_that_reads_it(operator: 
     operator.deploy(hosts=[two])
 
 
-def test_a_restart_that_an_aborted_run_owes_is_made_by_the_next_one(operator: Operator, served: Served) -> None:
+def test_an_aborted_run_changed_nothing_that_a_service_reads_and_the_next_one_goes_on(
+    operator: Operator, served: Served
+) -> None:
     two, _ = served
-    # What an aborted run leaves: files are new, the service still runs with the old ones.
+    # What an aborted run leaves: new files beside those in use.
     operator.pyinfra(
         "--yes", "--data", "adapter.drain_timeout_s=21", playbook="tests/lab/only_configure.py", hosts=[two]
     )
-    assert "drain_timeout_s = 21" in two.ssh("cat /etc/llm/adapter.toml").stdout
+    assert "drain_timeout_s = 21" in two.ssh("cat /var/lib/llm/next/root/etc/llm/adapter.toml").stdout
+    assert "drain_timeout_s = 21" not in two.ssh("cat /etc/llm/adapter.toml").stdout
     before = started_at(two, "ollama-adapter.service")
     result = operator.deploy("--data", "adapter.drain_timeout_s=21", hosts=[two])
     assert "Phase | Have ollama-adapter.service run with the current inputs" in result.changed
+    assert "Adapter | Write the adapter's configuration" not in result.changed
     assert started_at(two, "ollama-adapter.service") != before
     operator.deploy(hosts=[two])
 

@@ -34,7 +34,7 @@ def hold(operator: Operator, host: Host) -> subprocess.Popen[str]:
     is_free(host)
     run = operator.named("alice@laptop").start("--yes", playbook="tests/lab/only_sleep.py", hosts=[host])
     end = time.monotonic() + 60
-    while "alice@laptop" not in host.ssh(f"cat {LOCK} 2>/dev/null; pgrep -x sleep", check=False).stdout:
+    while host.ssh(f"grep -q alice@laptop {LOCK} && pgrep -x sleep", check=False).returncode != 0:
         assert time.monotonic() < end, run.communicate(timeout=10)
         time.sleep(0.2)
     return run

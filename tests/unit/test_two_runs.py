@@ -26,7 +26,7 @@ def test_a_failure_in_either_run_is_a_failure(
     (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n    one\n    two\n")
     file = tmp_path / "test_it.py"
     file.write_text(TESTS.format(one=one, two=two))
-    words = ["-q", "-p", "no:cacheprovider", "-c", str(tmp_path / "pytest.ini"), str(file)]
+    words = ["-q", "-c", str(tmp_path / "pytest.ini"), str(file)]
     assert run({"first": "one", "second": "two"}, words) == status
     said = capfd.readouterr().out
     assert "first  | " in said
@@ -37,6 +37,35 @@ def test_a_run_without_a_test_is_no_failure_unless_no_run_has_one(tmp_path: Path
     (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n    one\n    two\n")
     file = tmp_path / "test_it.py"
     file.write_text(TESTS.format(one=True, two=True))
-    words = ["-q", "-p", "no:cacheprovider", "-c", str(tmp_path / "pytest.ini"), str(file), "-k"]
+    words = ["-q", "-c", str(tmp_path / "pytest.ini"), str(file), "-k"]
     assert run({"first": "one", "second": "two"}, [*words, "test_one"]) == 0
     assert run({"first": "one", "second": "two"}, [*words, "misspelt"]) == 5
+
+
+LATE = """
+import pathlib, pytest
+
+@pytest.mark.one
+def test_late():
+    seen = pathlib.Path(__file__).with_suffix(".seen")
+    first = not seen.exists()
+    seen.touch()
+    assert not first
+
+@pytest.mark.two
+def test_two(): pass
+"""
+
+
+def test_what_fails_beside_the_other_run_and_passes_alone_is_told_by_name(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n    one\n    two\n")
+    file = tmp_path / "test_it.py"
+    file.write_text(LATE)
+    words = ["-q", "-c", str(tmp_path / "pytest.ini"), str(file)]
+    assert run({"first": "one", "second": "two"}, words) == 0
+    said = capfd.readouterr().out
+    assert "test_it.py::test_late" in said
+    assert "first  | did not pass (status 1)" in said
+    assert "       | these passed when they ran by themselves" in said

@@ -44,3 +44,9 @@ def test_the_releases_are_the_ones_of_this_checkout(state: dict[str, Any], site:
 @pytest.mark.usefixtures("both_phases")
 def test_the_recorded_model_is_the_one_of_the_settings(state: dict[str, Any], site: Site, expect: Expect) -> None:
     expect(STATE_FILE, {"model": f"{site.vllm.model}@{snapshot(site).revision}"}, state)
+
+
+def test_the_release_in_place_is_the_last_good_one_and_nobody_changed_its_files(run: Run, expect: Expect) -> None:
+    release = json.loads(run("llm-phase --json")[1] or "{}").get("release") or {}
+    wanted: dict[str, Any] = {"id": release.get("good") or "a release", "verdict": "good", "changed": []}
+    expect("llm-phase; pyinfra INVENTORY deploy.py puts it right", wanted, {key: release.get(key) for key in wanted})

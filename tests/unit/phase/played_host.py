@@ -33,7 +33,9 @@ PROBED = {VISION: "llava:7b", TEXT: "llama3.2", VLLM: "llm", ADAPTER: "llama2"}
 FILES = (
     ("audit", "STATE", "state.json"), ("audit", "AUDIT", "audit.jsonl"), ("locks", "AUDIT", "audit.jsonl"),
     ("locks", "RUN_LOCK", "lock"), ("locks", "SWITCH_LOCK", "switch.lock"), ("telling", "RUN_LOCK", "lock"),
-    ("telling", "SWITCH_LOCK", "switch.lock"),
+    ("telling", "SWITCH_LOCK", "switch.lock"), ("releases", "RELEASES", "releases"), ("placing", "RELEASES", "releases"),
+    ("releases", "SOFTWARE", "opt"), ("placing", "NEXT", "next"), ("placing", "PLACING", "placing.json"),
+    ("placing", "UNITS", "units/"), ("steps", "STARTED", "started-with"), ("steps", "INPUTS", "inputs"),
 )  # fmt: skip
 
 
@@ -46,7 +48,10 @@ def modules() -> dict[str, ModuleType]:
     folder = str(ROOT / "roles/phase/host")
     if folder not in sys.path:
         sys.path.insert(0, folder)
-    names = ("errors", "host", "locks", "output", "audit", "steps", "switching", "telling", "command")
+    names = (
+        "errors", "files", "host", "locks", "output", "audit", "releases", "placing", "steps", "switching", "deploying",
+        "telling", "command",
+    )  # fmt: skip
     return {name: importlib.import_module(f"llm_phase.{name}") for name in names}
 
 
@@ -110,6 +115,7 @@ class PlayedHost:
             "systemctl": self._systemctl,
             "nvidia-smi": self._cards,
             "journalctl": self._journal,
+            "systemd-analyze": lambda *_: (0, "", ""),
         }
         program = words[0].rpartition("/")[2]
         status, out, err = answer.get(program, self._probe)(*words[1:])
@@ -127,6 +133,10 @@ class PlayedHost:
             self._stop(units)
         elif verb == "start":
             return self._start(units)
+        elif verb == "restart":
+            for unit in units:
+                self.starts += 1
+                self.active[unit] = self.starts
         return 0, "", ""
 
     def _shown(self, unit: str) -> str:
@@ -202,7 +212,7 @@ class PlayedHost:
 def play(folder: Path, patch: Callable[[Any, str, Any], None]) -> PlayedHost:
     """A host below `folder`, in Phase 1; `patch(module, name, value)` as monkeypatch.setattr."""
     parts, host = modules(), PlayedHost(folder)
-    for part in ("host", "steps"):
+    for part in ("host", "steps", "placing"):
         patch(parts[part], "run", host.run)
     patch(parts["host"], "PHASES", str(folder / "etc/phases.json"))
     for part in ("host", "steps"):

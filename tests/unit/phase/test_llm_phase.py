@@ -135,10 +135,10 @@ def test_a_full_disk_does_not_keep_phase_1_from_serving(
 ) -> None:
     llm_phase("2")
 
-    def full(*_: Any) -> None:
+    def full(*_: Any, **__: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    for name in ("record_phase", "note"):
+    for name in ("record", "note"):
         monkeypatch.setattr(modules()["switching"], name, full)
     assert llm_phase("1") == 4
     said = capsys.readouterr().err

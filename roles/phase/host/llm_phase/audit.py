@@ -1,30 +1,29 @@
 """What is on record: the phase, and who did what."""
 
 import json
-import os
 
-from llm_phase.host import now, read_json
+from llm_phase.files import read_json, write_json
+from llm_phase.host import now
 from llm_phase.locks import append
 
 STATE = "/var/lib/llm/state.json"
 AUDIT = "/var/lib/llm/audit.jsonl"
 
 
+def read_state():
+    """What is on record: the phase, the release in place, the last good one, and versions; {} where nothing can be read."""
+    state = read_json(STATE, {})
+    return state if isinstance(state, dict) else {}
+
+
 def recorded():
     """The phase on record, as a number; None where there is none."""
-    state = read_json(STATE, {})
-    return state.get("phase") if isinstance(state, dict) else None
+    return read_state().get("phase")
 
 
-def record_phase(number):
-    """Write down which phase the host is in, by a rename; the rest of the file stays. Raises OSError, as with a full disk."""
-    state = read_json(STATE, {})
-    text = json.dumps({**(state if isinstance(state, dict) else {}), "phase": int(number)}, indent=1) + "\n"
-    with open(f"{STATE}.new", "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.rename(f"{STATE}.new", STATE)
+def record(**changes):
+    """Write down what the host is in now; the rest of the record stays. Raises OSError, as with a full disk."""
+    write_json(STATE, {**read_state(), **changes})
 
 
 def note(number, by, what, result, seconds, detail=""):

@@ -1,13 +1,13 @@
 """What is true on the host: units, processes on the cards, files. Reads only."""
 
 import datetime
-import json
 import os
 import pwd
 import shlex
 import subprocess
 
 from llm_phase.errors import Refusal
+from llm_phase.files import read_json
 
 PHASES = "/etc/llm/phases.json"
 PROVED = "/run/llm/proved"
@@ -29,15 +29,6 @@ def run(*command, timeout=600):
 
 def now():
     return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
-
-
-def read_json(path, otherwise):
-    """The content of a file; `otherwise` for one that is missing or cut off by a power failure."""
-    try:
-        with open(path, encoding="utf-8") as file:
-            return json.load(file)
-    except (OSError, ValueError):
-        return otherwise
 
 
 def read_phases():

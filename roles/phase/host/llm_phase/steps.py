@@ -119,6 +119,31 @@ def is_current(name):
         return False
 
 
+def stale(one, units):
+    """Units that run and were started with other files than the ones in place, in the order in which they should restart."""
+    return [name for name in one["units"] if is_up(units, name) and not runs_with_present_files(name)]
+
+
+def runs_with_present_files(name):
+    """Whether the last good start of a unit began with the inputs that are on the disk now."""
+    try:
+        with open(f"{STARTED}/{name}.json", "rb") as begun, open(f"{INPUTS}/{name}.json", "rb") as wanted:
+            return begun.read() == wanted.read()
+    except OSError:
+        return False
+
+
+def restart(name, patience):
+    """Have a unit start anew; True. A server that hangs is killed after `patience` seconds. Raises Failure with its last lines."""
+    if name.endswith(".socket"):  # one whose service runs refuses to restart
+        stop([name.replace(".socket", ".service")], patience)
+    run("systemctl", "reset-failed", name)
+    done = run("systemctl", "restart", name, timeout=1800)
+    if done.returncode:
+        raise Failure(f"{name} did not come up: {done.stderr.strip()}\n{journal([name])}")
+    return True
+
+
 def start(one):
     """Start a phase and wait until every unit of it came up. Raises Failure with the last lines of those that did not."""
     stop_stale_starts(one["units"])

@@ -1,21 +1,23 @@
-"""From one phase to the other, in an order that never leaves both, or neither, to chance."""
+"""From one phase, or one release, to another, in an order that never leaves both, or neither, to chance."""
 
 import shlex
 import signal
 import time
 from collections import namedtuple
 
-from llm_phase.audit import AUDIT, STATE, note, record_phase, recorded
+from llm_phase.audit import AUDIT, STATE, note, record, recorded
 from llm_phase.errors import Failure, Refusal
-from llm_phase.host import chosen, is_gone, look, missing, serving
+from llm_phase.host import chosen, is_gone, look, missing, read_phases, serving
 from llm_phase.output import complain, say
-from llm_phase.steps import answers, choose, free_the_cards, prove, start, stop
+from llm_phase.placing import check, place
+from llm_phase.releases import BAD, changed_by_hand, current, judge, lacking, last_good, manifest_of
+from llm_phase.steps import answers, choose, free_the_cards, prove, restart, stale, start, stop
 
 VLLM_USER = "vllm"
 
-# number: the wanted phase, "1" or "2". by, command: what goes on record. patience: seconds until what does not end is killed.
-# back: go back to the phase that served, when this one does not come up.
-Asked = namedtuple("Asked", "number by command patience back")
+# number: the wanted phase, "1" or "2". release: the one to put in place before, or None. by, command: what goes on record.
+# patience: seconds until what does not end is killed. back: go back to what served, when this does not come up.
+Asked = namedtuple("Asked", "number release by command patience back")
 
 
 def other_number(number):
@@ -33,65 +35,90 @@ def leaving(phases, number):
     return [unit for unit in other["units"] if unit not in phases[number]["units"]] if other else []
 
 
-def refuse_half_a_phase(phases, number):
-    """Raises Refusal where the phase is not complete on this disk."""
-    if lacking := missing(phases[number]):
-        what = f"{len(lacking)} files are missing: {', '.join(lacking[:3])}"
-        raise Refusal(f"Phase {number} is not complete on this disk, {what}. Repair: pyinfra inventory deploy.py -y")
+def refuse_half_a_phase(phases, asked):
+    """Raises Refusal where the phase, or the release, is not complete on this disk."""
+    if asked.release:
+        check(asked.release)
+    if lost := missing(phases[asked.number]):
+        what = f"{len(lost)} files are missing: {', '.join(lost[:3])}"
+        raise Refusal(
+            f"Phase {asked.number} is not complete on this disk, {what}. Repair: pyinfra inventory deploy.py -y"
+        )
 
 
-def plan(phases, number):
-    """The steps, for people. Raises Refusal for a phase that would be refused."""
-    refuse_half_a_phase(phases, number)
-    if is_done(phases, number, look(phases)):
-        return [f"nothing: Phase {number} serves already"]
+def goal(asked):
+    """What is asked for, in words."""
+    return f"release {asked.release}, Phase {asked.number}," if asked.release else f"Phase {asked.number}"
+
+
+def plan(phases, asked):
+    """The steps, for people. Raises Refusal for what would be refused."""
+    refuse_half_a_phase(phases, asked)
+    if is_done(phases, asked, look(phases)):
+        return [f"nothing: {goal(asked)} serves already"]
+    number = asked.number
     one, gone = phases[number], leaving(phases, number)
     chooses = f"choose {one['target']} for the next boot"
+    files = [path for path in changed_by_hand(asked.release)] if asked.release else []
     return [
+        *([f"put in place: {', '.join(files)}"] if files else []),
         *([chooses] if number == "1" else []),
         *([f"stop {', '.join(gone)}; kill what has not ended after a while"] if gone else []),
         *(["end processes of vLLM that no service holds and that are left on the cards"] if number == "1" else []),
-        f"start {one['target']}: {', '.join(one['units'])}",
+        f"start {one['target']}: {', '.join(one['units'])}; restart what runs with other files",
         *(f"ask {unit} for a token ({shlex.join(words)})" for unit, words in one["gates"].items()),
         *([chooses] if number == "2" else []),
-        f"record Phase {number} in {STATE} and {AUDIT}",
+        f"record {goal(asked).rstrip(',')} in {STATE} and {AUDIT}",
     ]
 
 
-def is_done(phases, number, units):
-    """Whether the phase alone serves, is on record and chosen for the next boot, and every server of it answers now."""
+def is_done(phases, asked, units):
+    """Whether all that is asked for serves, alone, is on record and chosen for the next boot, and every server answers now."""
+    number = asked.number
+    if asked.release and (current() != asked.release or changed_by_hand(asked.release)):
+        return False
     settled = recorded() == int(number) and serving(phases, units) == number and chosen(phases, units) == [number]
     alone = all(is_gone(units, unit) for unit in leaving(phases, number))
-    return settled and alone and all(answers(gate) for gate in phases[number]["gates"].values())
+    fresh = not asked.release or not stale(phases[number], units)
+    return settled and alone and fresh and all(answers(gate) for gate in phases[number]["gates"].values())
 
 
 def switch(phases, asked):
     """Have the phase serve. Status as of the program. Raises Refusal before anything was changed."""
-    begun, number = time.monotonic(), asked.number
-    refuse_half_a_phase(phases, number)
+    begun = time.monotonic()
+    refuse_half_a_phase(phases, asked)
     before = look(phases)
-    if is_done(phases, number, before):
-        say(f"Phase {number} serves already, on record and for the next boot; nothing to do")
+    if is_done(phases, asked, before):
+        say(f"{goal(asked)} serves already, on record and for the next boot; nothing to do")
         return 0
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the terminal may go, half a switch may not stay
     served = serving(phases, before) or str(recorded() or "1")
     put_on_record(asked, "begun", begun)
-    # Back to Phase 1 is chosen first: a host that loses power on the way comes up in it. Phase 2 has to prove itself first.
-    unchosen = choose(phases, number) if number == "1" else []
     try:
-        carry_out(phases, asked, begun)
-        unchosen = unchosen if number == "1" else choose(phases, number)
+        if asked.release:
+            place(asked.release)
+            show(begun, f"in place: the files of release {asked.release}")
+            phases = read_phases()  # they are among them
+        # Back to Phase 1 is chosen first: a host that loses power on the way comes up in it. Phase 2 proves itself first.
+        unchosen = choose(phases, asked.number) if asked.number == "1" else []
+        restarted = carry_out(phases, asked, begun)
+        unchosen = unchosen if asked.number == "1" else choose(phases, asked.number)
     except (Failure, OSError) as failure:
         return failed(phases, asked, served, begun, str(failure))
+    return done(phases, asked, before, restarted, unchosen, begun)
+
+
+def done(phases, asked, before, restarted, unchosen, begun):
+    """Say what came of it, and write it down. Status as of the program."""
+    number = asked.number
     after = look(phases)
-    disturbed = disturbed_services(phases, number, before, after)
+    disturbed = [unit for unit in disturbed_services(phases, number, before, after) if unit not in restarted]
     for unit in disturbed:
         complain(f"{unit} was started anew, which a switch does not do: journalctl -u {unit}")
     put_down = put_on_record(asked, "done", begun, f"started anew: {', '.join(disturbed)}" if disturbed else "")
     say(table(phases, before, after))
-    say(
-        f"Phase {number} serves, after {time.monotonic() - begun:.1f} s. The other way: llm-phase {other_number(number)}"
-    )
+    forward = "pyinfra inventory deploy.py -y" if asked.release else f"llm-phase {other_number(number)}"
+    say(f"{goal(asked)} serves, after {time.monotonic() - begun:.1f} s. The other way: {forward}")
     for problem in unchosen:
         complain(f"a reboot would not come up in Phase {number}: {problem}")
     if not put_down:
@@ -103,8 +130,9 @@ def put_on_record(asked, result, begun, detail=""):
     """Whether it could be written down; a full disk keeps nothing from serving."""
     try:
         if result == "done":
-            record_phase(asked.number)
-        note(asked.number, asked.by, asked.command, result, time.monotonic() - begun, detail)
+            record(phase=int(asked.number), **({"good": asked.release} if asked.release else {}))
+        to = f"release {asked.release}" if asked.release else asked.number
+        note(to, asked.by, asked.command, result, time.monotonic() - begun, detail)
     except OSError as problem:
         complain(f"that this is {result} cannot be written down: {problem}")
         return False
@@ -112,7 +140,7 @@ def put_on_record(asked, result, begun, detail=""):
 
 
 def carry_out(phases, asked, begun):
-    """Stop, free, start, prove. Raises Failure."""
+    """Stop, free, start, restart what is stale, prove. Returns what was restarted. Raises Failure."""
     one, gone = phases[asked.number], leaving(phases, asked.number)
     killed = stop(gone, asked.patience) if gone else []
     if gone:
@@ -123,11 +151,16 @@ def carry_out(phases, asked, begun):
     orphans = free_the_cards(VLLM_USER) if asked.number == "1" else []
     if orphans:
         show(begun, f"killed on the cards, left behind by vLLM: pid {', '.join(map(str, orphans))}")
+    # Only another release makes a running server start anew: on the way back to Phase 1 vision is left in peace.
+    restarted = [unit for unit in stale(one, look(phases)) if restart(unit, asked.patience)] if asked.release else []
+    if restarted:
+        show(begun, f"restarted with this release's files: {', '.join(restarted)}")
     start(one)
     show(begun, f"started: {', '.join(one['units'])}")
     for unit in one["gates"]:
         prove(one, unit)
         show(begun, f"{unit} answers")
+    return restarted
 
 
 def disturbed_services(phases, number, before, after):
@@ -141,16 +174,40 @@ def disturbed_services(phases, number, before, after):
 def failed(phases, asked, served, begun, text):
     """Say what was seen, write it down, and go back where that was asked for and possible."""
     number = asked.number
-    complain(f"Phase {number} did not come up: {text}")
+    complain(f"{goal(asked)} did not come up: {text}")
     put_on_record(asked, "failed", begun, text.partition("\n")[0][:300])
-    if asked.back and served != number and served in phases and not missing(phases[served]):
-        complain(f"going back to Phase {served}, which served before")
-        switch(phases, asked._replace(number=served, command=f"{asked.command}: return", back=False))
+    if asked.back:
+        go_back(phases, asked, served, text.partition("\n")[0][:300])
         return 1
     complain(
         f"again: llm-phase {number}    to the other phase: llm-phase {other_number(number)}    what is true: llm-phase"
     )
     return 1
+
+
+def go_back(phases, asked, served, reason):
+    """To the last good release and its phase, or, where there is none, to a phase that can serve. Whether that came up.
+
+    The release that did not come up is marked, so that nobody goes back to it.
+
+    :param served: the phase that served before, or None.
+    """
+    tried, good = current(), last_good()
+    if tried and tried != good:
+        try:
+            judge(tried, BAD, reason)
+        except OSError as problem:
+            complain(f"that release {tried} is bad cannot be written down: {problem}")
+    again = asked._replace(command=f"{asked.command}: return", back=False)
+    if good and good != tried and not lacking(good):
+        complain(f"going back to release {good}, the last good one")
+        return switch(phases, again._replace(number=str(manifest_of(good)["phase"]), release=good)) in (0, 4)
+    for number in dict.fromkeys((served, "1")):
+        if number in phases and number != asked.number and not missing(phases[number]):
+            complain(f"going back to Phase {number}" + (", which served before" if number == served else ""))
+            return switch(phases, again._replace(number=number, release=None)) in (0, 4)
+    complain("there is nothing to go back to: no release before this one, and no other phase complete on this disk")
+    return False
 
 
 def show(begun, text):

@@ -3,8 +3,26 @@
 import json
 
 from llm_phase.audit import STATE, entries, recorded
+from llm_phase.errors import Refusal
 from llm_phase.host import chosen, is_proved, is_up, look, missing, serving
 from llm_phase.locks import RUN_LOCK, SWITCH_LOCK, holder_of, read_owner
+from llm_phase.placing import describe, is_staged
+from llm_phase.releases import changed_by_hand, current, known, lacking, last_good, manifest_of, verdict_of
+
+
+def release_truth():
+    """What is known about the release in place; None before the first one."""
+    try:
+        release = current()
+        return {
+            "id": release,
+            "verdict": verdict_of(release).get("result"),
+            "good": last_good(),
+            "changed": changed_by_hand(release),
+            "staged": is_staged(),
+        }
+    except Refusal:
+        return None
 
 
 def status(phases, as_json):
@@ -23,6 +41,7 @@ def status(phases, as_json):
             for unit, gate in one["gates"].items()
             if is_up(units, unit)
         },
+        "release": release_truth(),
         "changing": next((read_owner(path) or "somebody" for path in (RUN_LOCK, SWITCH_LOCK) if holder_of(path)), None),
         "last": (entries() or [None])[-1],
     }
@@ -44,10 +63,13 @@ def status(phases, as_json):
     for name, seen in truth["units"].items():
         proved = {True: ", made a token", False: ", not asked for a token yet"}.get(truth["proved"].get(name), "")
         print(f"            {name}: {seen}{proved if seen == 'active' else ''}")
-    for number, lacking in truth["complete"].items():
+    for number, lost in truth["complete"].items():
         print(
-            f"Phase {number}     {'complete on this disk' if not lacking else f'{len(lacking)} files are missing: {lacking[0]}'}"
+            f"Phase {number}     {'complete on this disk' if not lost else f'{len(lost)} files are missing: {lost[0]}'}"
         )
+    if release := truth["release"]:
+        changed = f"; changed by hand: {', '.join(release['changed'])}" if release["changed"] else ""
+        print(f"release     {release['id']}, {release['verdict'] or 'not proved'}{changed}")
     if truth["changing"]:
         print(f"changing    {truth['changing']}")
     if truth["last"]:
@@ -62,8 +84,20 @@ def status(phases, as_json):
 def line_of(entry):
     """One line for people."""
     told = {name: entry.get(name, "?") for name in ("time", "to", "result", "seconds", "by", "command")}
-    line = "{time}  Phase {to}  {result}  {seconds} s  by {by}  ({command})".format(**told)
+    told["to"] = f"Phase {told['to']}" if str(told["to"]).isdigit() else told["to"]
+    line = "{time}  {to}  {result}  {seconds} s  by {by}  ({command})".format(**told)
     return f"{line}  {entry['detail']}" if entry.get("detail") else line
+
+
+def releases(as_json):
+    """List every release on this host, the one that was proved last first. Status as of the program."""
+    if as_json:
+        found = [{**manifest_of(one), "verdict": verdict_of(one), "lacking": lacking(one)} for one in known()]
+        print(json.dumps({"current": current(), "good": last_good(), "releases": found}))
+        return 0
+    for one in known():
+        print(describe(one))
+    return 0
 
 
 def log(count, as_json):
