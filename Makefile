@@ -23,8 +23,11 @@ demo: packages venv  ## two real hosts on this machine, deployed, verified, aske
 demo-down:  ## remove the demo's hosts, network and mirrors; the cache stays
 	@$(SUDO) $(PYTHON) -m lab.demo down
 
-test: packages venv check  ## every test; those that boot hosts are skipped, with a reason, where the machine cannot
+test: packages venv check  ## every test but those of test-long and test-faults; those that boot hosts are skipped, with a reason, where the machine cannot
 	@$(SUDO) $(BIN)/python -m tests
+
+test-long: packages venv  ## the tests that take minutes each: driver, Docker, bundle, soak; writes docs/long-tests.md
+	@$(SUDO) $(BIN)/python -m tests.long
 
 test-quick: venv check  ## every test that boots no host and starts no vLLM
 	@$(BIN)/python -m pytest -m "not lab and not engines"
@@ -50,4 +53,4 @@ bench:  ## measure the adapter beside other proxies on this machine; a quarter o
 fuzz: venv  ## ten minutes of bad clients, bad upstreams and bad JSON for the adapter (FUZZ="--minutes 1 --target sse")
 	@$(BIN)/python -m tests.fuzz $(FUZZ)
 
-.PHONY: bench docs help packages venv demo demo-down test test-quick check verify soak fuzz
+.PHONY: bench docs help packages venv demo demo-down test test-long test-quick check verify soak fuzz

@@ -1,4 +1,6 @@
-"""Every test, in two runs of pytest side by side: `python -m tests`. Words that follow go to both, such as `-x` or `--durations=9`.
+"""Every test but the slow ones (tests/long.py), in two runs of pytest side by side: `python -m tests`.
+
+Words that follow go to both, such as `-x` or `--durations=9`.
 
 Hosts boot, settle and answer over ssh while a processor has nothing to do; the other tests have that time. (Not pytest-xdist: all
 tests of the lab share its hosts, and what a run says is shown while it is said, behind its name.) Exit status: 0 when both runs
@@ -19,7 +21,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-RUNS = {"hosts": "lab", "others": "not lab"}  # by name, which tests a run has
+RUNS = {"hosts": "lab and not slow", "others": "not lab and not slow"}  # by name, which tests a run has
 FAILED = 1  # pytest's own: tests ran, and some failed
 FEW = 5  # more than these are no matter of being late
 NOTHING_CHOSEN = 5  # pytest's own; with `-k` one of the runs may have no test

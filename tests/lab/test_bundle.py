@@ -25,7 +25,7 @@ from tests.lab.deployments import CHECKOUT, Operator
 from tests.lab.docker_repository import make_or_skip
 from tests.lab.test_deploy import serves_phase_1, serves_phase_2, serves_vision
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.slow]
 BUNDLE = (sys.executable, "-m", "bundle")
 NAMES = (
     "python_index", "torch_cpu_index", "hub", "ollama_releases", "ollama_registry", "cuda_repositories", "container_toolkit",

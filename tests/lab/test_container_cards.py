@@ -15,7 +15,7 @@ from lab import Host, mirrored, pretend_gpu
 from tests.lab.deployments import Operator, Result
 from tests.lab.docker_repository import make_or_skip
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.slow]
 PROGRAM = "/usr/local/lib/llm/container-cards"
 SPECIFICATION = "/var/run/cdi/nvidia.yaml"
 NAME = "Container cards | Have the CDI specification name every card"

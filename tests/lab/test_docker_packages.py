@@ -13,7 +13,7 @@ from lab import Host
 from tests.lab.deployments import Operator, Result
 from tests.lab.docker_repository import NEW, OLD, make_or_skip, put_image, run_container, started
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.slow]
 INSTALL = "Docker | Install Docker, the whole transaction judged first"
 CONTAINER = "survivor"
 Deploy = Callable[..., Result]

@@ -14,7 +14,7 @@ from lab import Host, mirrored, pretend_gpu, pretend_kernels
 from tests.lab.deployments import Operator, Result
 from tests.lab.driver_probes import boot, loaded, version
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.slow]
 OLD, NEW = "580.178.04", "580.182.01"
 RUNNING, NEWER, NEWEST, LAST = (f"6.1.0-{number}-amd64" for number in (80, 90, 99, 100))
 BLACKLIST = "/etc/apt/apt.conf.d/52llm-nvidia"

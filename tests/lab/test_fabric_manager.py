@@ -13,7 +13,7 @@ from lab import Host, mirrored, pretend_gpu
 from lab.mirror.driver_packages import SUBNET_MANAGER_VERSION
 from tests.lab.deployments import Operator, Result
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.slow]
 OLD, NEW = "580.178.04", "580.182.01"
 FABRIC = "nvidia-fabricmanager"
 
