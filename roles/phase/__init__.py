@@ -169,6 +169,7 @@ def described(site: Site) -> dict[str, dict[str, object]]:
                 for unit, words in gates(site, number).items()
             },
             "timeout_s": {unit: gate_timeout_s(site, unit) for unit in units},
+            "cards": site.gpu != "none",
         }
     return found
 

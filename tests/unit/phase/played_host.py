@@ -49,8 +49,8 @@ def modules() -> dict[str, ModuleType]:
     if folder not in sys.path:
         sys.path.insert(0, folder)
     names = (
-        "errors", "files", "host", "locks", "output", "audit", "releases", "placing", "steps", "switching", "deploying",
-        "telling", "command",
+        "errors", "files", "host", "locks", "output", "audit", "releases", "placing", "steps", "gpu_share", "switching",
+        "deploying", "telling", "command",
     )  # fmt: skip
     return {name: importlib.import_module(f"llm_phase.{name}") for name in names}
 

@@ -5,6 +5,7 @@ import signal
 import time
 from collections import namedtuple
 
+from llm_phase import gpu_share
 from llm_phase.audit import AUDIT, STATE, note, record, recorded
 from llm_phase.errors import Failure, Refusal
 from llm_phase.host import chosen, is_gone, look, missing, read_phases, serving
@@ -160,6 +161,8 @@ def carry_out(phases, asked, begun):
     for unit in one["gates"]:
         prove(one, unit)
         show(begun, f"{unit} answers")
+        for sentence in gpu_share.complaints(one["gates"][unit]) if one.get("cards") else []:
+            complain(f"warning: {unit}: {sentence}")
     return restarted
 
 
