@@ -12,7 +12,7 @@ from typing import Literal
 
 import gevent
 from pyinfra import host, logger
-from pyinfra.api import FunctionCommand, Host, QuoteString, State, StringCommand, operation
+from pyinfra.api import FactBase, FunctionCommand, Host, QuoteString, State, StringCommand, operation
 
 from roles.pins import ROOT
 from roles.secrets import privileges
@@ -23,6 +23,27 @@ LOCK = "/run/llm/lock"
 HELD_TIMEOUT_S = 30.0
 How = Literal["respect", "break"]
 _holders: dict[str, tuple[gevent.Greenlet, str, How]] = {}
+
+
+class Changing(FactBase["str | None"]):
+    """Who is changing the host just now, a run or a switch; None when nobody is. Looks at the locks without taking one."""
+
+    def command(self) -> StringCommand:
+        return StringCommand(
+            "python3", "-c", QuoteString(_LOOK), QuoteString(SCRIPT.read_text(encoding="utf-8")), "2>/dev/null || true"
+        )
+
+    def process(self, output: list[str]) -> str | None:
+        return " ".join(output).strip() or None
+
+
+_LOOK = """import sys
+locks = {"__name__": "locks"}
+exec(sys.argv[1], locks)
+held = [path for path in (locks["RUN_LOCK"], locks["SWITCH_LOCK"]) if locks["holder_of"](path) is not None]
+if held:
+    print(locks["read_owner"](held[0]) or "somebody")
+"""
 
 
 def operator() -> str:

@@ -9,6 +9,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from pyinfra import host, state
@@ -37,6 +38,22 @@ from roles.site import Site, site_from, taken_from_environment
 DOCKER = "/usr/bin/dockerd"
 
 
+@dataclass
+class Kept:
+    """What preflight made of a host, for a playbook that judges it itself. `site` is None where the settings are wrong."""
+
+    site: Site | None = None
+    findings: list[Finding] = field(default_factory=list)
+
+
+_kept: dict[str, Kept] = {}  # by host
+
+
+def keep_findings(host: Host) -> Kept:
+    """From now on preflight puts what it finds on this host into what this returns; it says nothing and fails nobody."""
+    return _kept.setdefault(host.name, Kept())
+
+
 def preflight(command: str = "pyinfra inventory deploy.py --dry") -> Site | None:
     """The checked settings of the current host, or None when it is refused (already reported and taken out of the run).
 
@@ -46,6 +63,9 @@ def preflight(command: str = "pyinfra inventory deploy.py --dry") -> Site | None
     if site is None:
         return None
     site, findings = examine(site)
+    if kept := _kept.get(host.name):
+        kept.site, kept.findings = site, findings
+        return None if refuses(findings) else site
     findings = [note("environment", line) for line in taken_from_environment(os.environ)] + findings
     if site.report == "json":
         print(as_json(host.name, findings, command), flush=True)
@@ -63,6 +83,9 @@ def settings_of(host: Host, command: str) -> Site | None:
         return site_from(layers(host), os.environ)
     except SettingsError as problems:
         found = settings_findings(problems.problems)
+        if kept := _kept.get(host.name):
+            kept.findings = found
+            return None
         then = f"correct the inventory, {command}"
         if any(layer.get("report") == "json" for layer in layers(host)):
             print(as_json(host.name, found, then), flush=True)
