@@ -104,6 +104,16 @@ class Operator:
     def rollback(self, *arguments: str, hosts: list[Host] | None = None) -> Result:
         return self.pyinfra("--json", "--yes", *arguments, playbook="rollback.py", hosts=hosts)
 
+    def drift(self, *arguments: str, hosts: list[Host]) -> tuple[int, dict[str, dict[str, Any]], str]:
+        """`pyinfra lab/inventory drift.py -y`: its exit status, by host what it tells machines, and what it tells people."""
+        words = ("--yes", "--data", "report=json", *arguments)
+        done = subprocess.run(
+            self._command(words, "drift.py", hosts),
+            cwd=self.checkout, env=self.environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600,
+        )  # fmt: skip
+        told = [json.loads(line) for line in done.stdout.splitlines()]
+        return done.returncode, {one["host"]: one for one in told}, done.stderr
+
     def deploy_until(self, step: str, hosts: list[Host], then: Callable[[subprocess.Popen[str]], None]) -> str:
         """Deploy, and when a step whose name contains `step` has begun, do `then` to the run. Returns what it printed.
 
