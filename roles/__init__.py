@@ -7,5 +7,7 @@
                     install and configure; nothing of theirs is started
     phase/          the only place where something starts, stops or a port changes hands
 
+    drift/          what on a host is not so any more; drift.py alone calls it, and changes nothing
+
 A role imports nothing from another role. What two roles need is a module in this folder, named after the thing.
 """
