@@ -30,14 +30,14 @@ class Changing(FactBase["str | None"]):
 
     def command(self) -> StringCommand:
         return StringCommand(
-            "python3", "-c", QuoteString(_LOOK), QuoteString(SCRIPT.read_text(encoding="utf-8")), "2>/dev/null || true"
+            "python3", "-c", QuoteString(LOOK), QuoteString(SCRIPT.read_text(encoding="utf-8")), "2>/dev/null || true"
         )
 
     def process(self, output: list[str]) -> str | None:
         return " ".join(output).strip() or None
 
 
-_LOOK = """import sys
+LOOK = """import sys
 locks = {"__name__": "locks"}
 exec(sys.argv[1], locks)
 held = [path for path in (locks["RUN_LOCK"], locks["SWITCH_LOCK"]) if locks["holder_of"](path) is not None]

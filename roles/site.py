@@ -48,7 +48,9 @@ class Site(Settings):
     prepare: Literal["auto", "both", "phase1"] = Field(
         "auto", description="phases kept complete on disk; `auto`: both, or Phase 1 alone where no card can run vLLM"
     )
-    report: Literal["text", "json"] = Field("text", description="how preflight and drift report; `json` is for machines")
+    report: Literal["text", "json"] = Field(
+        "text", description="how preflight and drift report; `json` is for machines"
+    )
     lock: Literal["respect", "break"] = Field(
         "respect", description="`break` (for one run, with --data) ends another run that has this host"
     )

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from roles.run_lock import SCRIPT
+from roles.run_lock import LOOK, SCRIPT, Changing
 from tests.unit.phase.played_host import modules
 
 Hold = Callable[..., "subprocess.Popen[str]"]
@@ -147,3 +147,20 @@ def test_a_free_lock_says_nothing_of_who_had_it(hold: Hold, tmp_path: Path) -> N
     with locks.host_locked("alice", "llm-phase 2"):
         assert "alice (llm-phase 2), since 20" in (tmp_path / "lock").read_text()
     assert (tmp_path / "lock").read_text() == ""
+
+
+def test_who_is_changing_the_host_is_told_without_taking_its_lock(hold: Hold, tmp_path: Path) -> None:
+    def look() -> str | None:
+        text = SCRIPT.read_text().replace("/run/llm", str(tmp_path))
+        done = subprocess.run([sys.executable, "-c", LOOK, text], capture_output=True, text=True, check=True)
+        return Changing().process(done.stdout.splitlines())
+
+    assert look() is None
+    assert not (tmp_path / "lock").exists()
+    run = hold("alice@laptop (pyinfra deploy.py)", "aaaa")
+    wait_until_held(tmp_path, "aaaa")
+    before = (tmp_path / "lock").read_text()
+    assert (look() or "").startswith("alice@laptop (pyinfra deploy.py), since 20")
+    assert (tmp_path / "lock").read_text() == before
+    close(run)
+    assert look() is None
