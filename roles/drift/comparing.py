@@ -101,7 +101,7 @@ def _how_it_differs(path: str, seen: FileSeen, look: Look) -> str:
         return "not there"
     if path in look.by_hand:
         return f"changed by hand since the last deploy ({seen.last_change})"
-    return f"another content, owner or mode ({seen.last_change}, mode {seen.last_change.mode})"
+    return f"another content ({seen.last_change})"
 
 
 def _back_or_meant(host: str) -> str:

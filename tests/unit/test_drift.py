@@ -176,7 +176,7 @@ def test_a_file_is_told_with_who_when_and_what_and_only_once() -> None:
 def test_a_file_that_the_last_deploy_wrote_so_is_not_called_changed_by_hand() -> None:
     step = Step("Write", "/etc/llm/vllm.yaml", "a: 1\n")
     seen = replace(SEEN, steps=(step,), files={"/etc/llm/vllm.yaml": FileSeen(CHANGE, "a: 2\n")})
-    assert told(seen)["file", "/etc/llm/vllm.yaml"].found.startswith("another content, owner or mode")
+    assert told(seen)["file", "/etc/llm/vllm.yaml"].found.startswith("another content (written")
 
 
 @pytest.mark.parametrize(
