@@ -9,6 +9,8 @@ from itertools import islice
 from pyinfra.api import FileUploadCommand, Host, State, StringCommand
 from pyinfra.api.command import PyinfraCommand
 
+from roles.release_files import NEXT
+
 PLAYBOOK = "deploy.py"
 
 
@@ -52,8 +54,9 @@ def name_of(names: Iterable[str]) -> str:
 def step_of(name: str, first: Sequence[PyinfraCommand]) -> Step:
     """A step from the first commands it would run; an upload among them says which file is meant."""
     for command in first:
-        if isinstance(command, FileUploadCommand):
-            return Step(name, command.dest.removesuffix(".new"), _text(command))
+        if isinstance(command, FileUploadCommand) and command.dest != f"{NEXT}/manifest.json":
+            # A file of the release is staged first; what is meant is its place.
+            return Step(name, command.dest.removesuffix(".new").removeprefix(f"{NEXT}/root"), _text(command))
     said = str(first[0]) if isinstance(first[0], StringCommand) else ""
     return Step(name, command=said)
 

@@ -292,6 +292,10 @@ def test_an_upload_says_which_file_a_step_is_about(tmp_path: Path) -> None:
     )
     assert text.read() == "a: 1\n"
     assert step_of("Write", [FileUploadCommand(BytesIO(b"\xff"), "/a")]) == Step("Write", "/a", None)
+    staged = FileUploadCommand(BytesIO(b"a"), "/var/lib/llm/next/root/etc/llm/a.yaml.new")
+    assert step_of("Write", [made, staged]) == Step("Write", "/etc/llm/a.yaml", "a")
+    manifest = FileUploadCommand(BytesIO(b"{}"), "/var/lib/llm/next/manifest.json")
+    assert step_of("Place", [StringCommand("mkdir"), manifest]) == Step("Place", command="mkdir")
     assert step_of("Hold", [StringCommand("apt-mark", "hold")]) == Step("Hold", command="apt-mark hold")
     assert step_of("Switch", [FunctionCommand(print, (), {})]) == Step("Switch")
 
