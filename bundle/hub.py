@@ -14,7 +14,7 @@ from bundle.artefacts import Artefact
 from bundle.errors import BundleError
 from bundle.fetching import CHECK, Web, json_of
 from bundle.needs import HubModel
-from roles.secrets import read_secret
+from roles.secret_sources import SecretError, read_secret
 
 # As in roles/vllm/host/fetch-model; a test holds the two lists together.
 OTHER_FORMATS = ("*.bin", "*.pth", "*.pt", "*.gguf", "*.h5", "*.msgpack", "*.onnx", "original/*", "onnx/*")
@@ -42,9 +42,9 @@ def plan(models: Sequence[HubModel], endpoint: str, web: Web) -> Iterator[Artefa
                 "pyinfra inventory preflight.py --dry prints the one to pin; or see its history on the hub",
             )  # fmt: skip
         try:
-            token = read_secret(model.variable, model.file)
-        except OSError as problem:
-            raise BundleError("vllm.hub_token_file", str(problem), "is it a file on this machine?") from None
+            token = read_secret(model.token)
+        except SecretError as problem:
+            raise BundleError(problem.key, problem.cause, problem.remedy) from None
         yield from _model(model, endpoint.rstrip("/"), token, web)
 
 
@@ -99,11 +99,11 @@ def _refuse(model: HubModel, endpoint: str, answer: httpx.Response, token: str |
         return
     page = f"{endpoint}/{model.repository}"
     code = answer.headers.get("x-error-code", "")
-    export = f"export {model.variable}=hf_…"
+    give = model.token.remedy("hf_…")
     if code == "GatedRepo":
         cause = "this token has no access" if token else "no token was given"
         remedy = (
-            f"ask for access on {page}, then: {export}"
+            f"ask for access on {page}, then: {give}"
             if not token
             else f"ask for access on {page} with the account of this token"
         )
@@ -114,6 +114,6 @@ def _refuse(model: HubModel, endpoint: str, answer: httpx.Response, token: str |
         raise BundleError(
             "vllm.model",
             f"the hub has no {model.repository} that we may see",
-            f"check the name; if it is private: {export}",
+            f"check the name; if it is private: {give}",
         )
     raise BundleError(str(answer.url), f"answered {answer.status_code}", f"is the token good? {CHECK}")

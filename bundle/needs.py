@@ -32,6 +32,7 @@ from roles.nvidia.plan import DriverPlan
 from roles.nvidia.settings import NvidiaSettings
 from roles.ollama_archive import wanted_sha256
 from roles.pins import LOCKS, ROOT
+from roles.secret_sources import SecretSource
 from roles.site import Site
 from roles.vllm import distribution_packages
 
@@ -101,12 +102,11 @@ class Lock:
 
 @dataclass(frozen=True)
 class HubModel:
-    """A revision of a model. variable, file: where this machine has the token for it."""
+    """A revision of a model. token: where this machine has the one for it."""
 
     repository: str
     revision: str
-    variable: str
-    file: str | None
+    token: SecretSource
 
 
 @dataclass(frozen=True)
@@ -243,8 +243,7 @@ def controller_lock() -> Lock:
 
 
 def _model(site: Site) -> HubModel:
-    settings = site.vllm
-    return HubModel(settings.model, site.model_revision or "", settings.hub_token_variable, settings.hub_token_file)
+    return HubModel(site.vllm.model, site.model_revision or "", site.vllm.hub_token)
 
 
 def _ollama(site: Site) -> OllamaRelease:

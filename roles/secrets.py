@@ -5,14 +5,13 @@ They are never host data, template variables, arguments or environment of a comm
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Callable, Generator
-from pathlib import Path
 
-from pyinfra import host
-from pyinfra.api import FunctionCommand, Host, QuoteString, State, StringCommand, operation
-from pyinfra.facts.files import File, Sha256File
+from pyinfra import host, logger
+from pyinfra.api import FactBase, FunctionCommand, Host, QuoteString, State, StringCommand, operation
+from pyinfra.facts.files import File
+
+from roles.secret_sources import SecretError
 
 Read = Callable[[], str | None]
 
@@ -26,13 +25,22 @@ class HiddenLines(list[str]):
     __str__ = __repr__
 
 
-def read_secret(variable: str, file: str | None) -> str | None:
-    """The secret from `file` if one is named, else from the controller's environment variable; None when there is none.
+class HoldsLine(FactBase[bool]):
+    """Whether a file of the host holds exactly the one line that comes over standard input (`_stdin`).
 
-    Raises OSError when the named file cannot be read.
+    The host compares: a checksum would be in pyinfra's output, and a short secret can be found from its checksum.
     """
-    text = Path(file).expanduser().read_text(encoding="utf-8") if file else os.environ.get(variable, "")
-    return text.strip() or None
+
+    @staticmethod
+    def default() -> bool:
+        return False
+
+    def command(self, path: str) -> StringCommand:
+        # `cat` takes what cmp left: a command that ends before its input has come is an error to ssh.
+        return StringCommand("cmp -s -", QuoteString(path), "&& echo same; cat > /dev/null")
+
+    def process(self, output: list[str]) -> bool:
+        return output == ["same"]
 
 
 @operation()
@@ -40,8 +48,13 @@ def secret_file(path: str, read: Read) -> Generator[FunctionCommand | StringComm
     """Have `path` hold the secret that `read` gives, root:root 0600; without one keep what is there, or an empty file.
 
     :param read: called on the controller, when the plan is made and when it runs; the value appears in no argument.
+        What preflight could read and this cannot any more, a SecretError, fails the host.
     """
-    secret = read()
+    try:
+        secret = read()
+    except SecretError as problem:
+        yield FunctionCommand(_refuse, (str(problem),), {})
+        return
     if secret is None:
         if host.get_fact(File, path=path):
             host.noop(f"{path} is kept: the controller has no secret for it")
@@ -49,19 +62,24 @@ def secret_file(path: str, read: Read) -> Generator[FunctionCommand | StringComm
             yield StringCommand("install", "-m", "600", "/dev/null", QuoteString(path))
         return
     # pyinfra ends each line of standard input with a newline; readers strip it.
-    if host.get_fact(Sha256File, path=path) == hashlib.sha256(f"{secret}\n".encode()).hexdigest():
+    if host.get_fact(HoldsLine, path=path, _stdin=HiddenLines([secret])):
         host.noop(f"{path} holds the secret")
         return
-    yield FunctionCommand(_send, (path, read), {})
+    yield FunctionCommand(_send, (path, HiddenLines([secret])), {})
 
 
-def _send(state: State, host: Host, path: str, read: Read) -> bool:
+def _refuse(state: State, host: Host, problem: str) -> bool:
+    logger.error(f"{host.print_prefix}{problem}")
+    return False
+
+
+def _send(state: State, host: Host, path: str, lines: HiddenLines) -> bool:
     # A new file beside the old one, then a rename: a reader never sees half a secret or wider permissions.
     temporary = QuoteString(f"{path}.new")
     command = StringCommand(
         "umask 077;", "cat", ">", temporary, "&&", "mv", "-f", temporary, QuoteString(path)
     )  # fmt: skip
-    ok, _ = host.run_shell_command(command, _stdin=HiddenLines([read() or ""]), **privileges(host))
+    ok, _ = host.run_shell_command(command, _stdin=lines, **privileges(host))
     return ok
 
 

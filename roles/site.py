@@ -147,6 +147,7 @@ def conflicts(site: Site) -> list[str]:
         *_gpu_conflicts(site),
         *_driver_conflicts(site),
         *_adapter_conflicts(site),
+        *_secret_conflicts(site),
     ]
 
 
@@ -234,8 +235,15 @@ def _adapter_conflicts(site: Site) -> Iterable[str]:
     own = f"http://127.0.0.1:{site.vllm.port}"
     if own in {url.rstrip("/") for url in site.adapter.replicas}:
         yield f"adapter.replicas: {own} is this host's own vLLM, which the adapter asks anyway"
-    if site.adapter.token_file and not site.adapter.require_token:
-        yield "adapter.token_file: names a token, but adapter.require_token is false: nobody would be asked for it"
+    named = site.adapter.token
+    if (named.file or named.command) and not site.adapter.require_token:
+        yield f"{named.setting}: names a token, but adapter.require_token is false: nobody would be asked for it"
+
+
+def _secret_conflicts(site: Site) -> Iterable[str]:
+    for source in (site.vllm.hub_token, site.adapter.token):
+        if source.file and source.command:
+            yield f"{source.key}_command: {source.key}_file names a place for the same token; set one of them to None"
 
 
 def _look_up(data: Mapping[str, Any], key: str) -> Any:

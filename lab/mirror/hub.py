@@ -17,6 +17,7 @@ from lab.mirror.replies import Reply, Request, as_json, file, inside, text
 from lab.mirror.repositories import Repository, read
 
 # Token -> (name, may read gated repositories). Lab values; nothing outside the lab accepts them.
+# What follows a dot makes a token somebody's own: `hf_lab_reader.4f1d` is one of the reader's.
 TOKENS: Mapping[str, tuple[str, bool]] = {
     "hf_lab_reader": ("lab-reader", True),
     "hf_lab_stranger": ("lab-stranger", False),
@@ -45,7 +46,7 @@ class Hub:
         """JSON for `/api/`, a file for `/{repository}/resolve/{revision}/{file}`."""
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         token = token.strip() if scheme.lower() == "bearer" else ""
-        if token and token not in TOKENS:
+        if token and _account(token) not in TOKENS:
             return _error(401, None, "Invalid credentials in Authorization header")
         parts = request.path.strip("/").split("/")
         if parts == ["api", "whoami-v2"]:
@@ -100,9 +101,13 @@ class Hub:
         return Reply(200, on_disk, plain.content_type, {**plain.headers, **commit, **linked}, entry.etag)
 
 
+def _account(token: str) -> str:
+    return token.partition(".")[0]
+
+
 def _refusal(repository: Repository, token: str) -> Reply | None:
     """Why this token may not read the files, or None."""
-    if not repository.gated or TOKENS.get(token, ("", False))[1]:
+    if not repository.gated or TOKENS.get(_account(token), ("", False))[1]:
         return None
     name = repository.name
     if not token:
@@ -129,6 +134,6 @@ def _tree(repository: Repository, folder: str) -> Reply:
 def _whoami(token: str) -> Reply:
     if not token:
         return _error(401, None, "Invalid username or password.")
-    name = TOKENS[token][0]
+    name = TOKENS[_account(token)][0]
     auth = {"type": "access_token", "accessToken": {"displayName": "lab", "role": "read"}}
     return as_json({"type": "user", "id": name, "name": name, "fullname": name, "orgs": [], "auth": auth})

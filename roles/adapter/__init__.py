@@ -29,7 +29,8 @@ from roles.layout import (
 from roles.release_files import release_file, release_link
 from roles.releases import index_option, release_installed, uv, uv_environment
 from roles.rendering import render
-from roles.secrets import read_secret, secret_file
+from roles.secret_sources import read_secret
+from roles.secrets import secret_file
 from roles.settings import reachable_address
 from roles.started_with import inputs_of
 
@@ -77,7 +78,7 @@ def configure(site: Site) -> None:
         secret_file(
             name="Put the clients' token down, for root only",
             path=ADAPTER_TOKEN,
-            read=lambda: read_secret(settings.token_variable, settings.token_file),
+            read=lambda: read_secret(settings.token),
         )
     release_file("Write the adapter's configuration", f"{ETC}/adapter.toml", texts["configuration"])
     release_file("Write the adapter's socket", f"{UNITS}/{ADAPTER_SOCKET}", texts["socket"])

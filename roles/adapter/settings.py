@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, StringConstraints, field_validator
 
 from roles.model_names import distinct
+from roles.secret_sources import SecretCommand, SecretFile, SecretSource, Variable
 from roles.settings import Settings
 
 KEEP_ALIVE = r"^(-1|0|\d+(ms|s|m|h))$"  # as of ollama.text
@@ -94,12 +95,20 @@ class AdapterSettings(AdapterModel):
         "text",
         description="`context` of /api/generate: as Ollama makes it (a call more), of the generated tokens, or none",
     )
-    require_token: bool = Field(False, description="clients must send the token of `token_file` or `token_variable`")
-    token_variable: str = Field(
-        "OLLAMA_ADAPTER_TOKEN",
-        pattern=r"^[A-Z_][A-Z0-9_]*$",
-        description="variable on the controller that holds the token",
+    require_token: bool = Field(
+        False, description="clients must send the token of `token_command`, `token_file` or `token_variable`"
     )
-    token_file: str | None = Field(None, description="file on the controller that holds the token instead")
+    token_variable: Variable = Field(
+        "OLLAMA_ADAPTER_TOKEN", description="variable on the controller that holds the token"
+    )
+    token_file: SecretFile = Field(None, description="file on the controller that holds the token instead")
+    token_command: SecretCommand = Field(
+        (), description="command on the controller that prints it instead, a list of words; no shell reads it"
+    )
     models: tuple[FurtherModel, ...] = Field((), description="models that further vLLM servers serve, see below")
     leniency: Leniency = Leniency()
+
+    @property
+    def token(self) -> SecretSource:
+        """Where the controller has the token that clients send."""
+        return SecretSource("adapter.token", self.token_variable, self.token_file, self.token_command)

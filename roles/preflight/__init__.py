@@ -31,7 +31,8 @@ from roles.preflight.host_checks import (
 from roles.preflight.mirror_checks import mirror_findings, model_sizes, questions
 from roles.preflight.needs import folders_to_fill, needs, paths_to_look_for
 from roles.preflight.system_checks import system_findings
-from roles.secrets import HiddenLines, read_secret
+from roles.secret_sources import SecretError, SecretSource, read_secret
+from roles.secrets import HiddenLines
 from roles.settings import SettingsError
 from roles.site import Site, site_from, taken_from_environment
 
@@ -116,25 +117,30 @@ def judged(site: Site, seen: Evidence) -> list[Finding]:
     )
     if survey is None:
         return [without_survey()]
-    try:
-        token = read_secret(site.vllm.hub_token_variable, site.vllm.hub_token_file)
-    except OSError as problem:
-        return [unreadable_secret("vllm.hub_token_file", problem)]
-    try:
-        clients_token = read_secret(site.adapter.token_variable, site.adapter.token_file)
-    except OSError as problem:
-        return [unreadable_secret("adapter.token_file", problem)]
+    token, no_token = secret_or_finding(site.vllm.hub_token, site.prepares_phase_2)
+    clients_token, no_clients_token = secret_or_finding(site.adapter.token, site.adapter.require_token)
     missing = needs(site, survey.present, {})
     asked = questions(site, missing, token, survey.os, survey.os_version, survey.codename, DOCKER in survey.present)
+    if no_token:  # what the hub says to a stranger would only be a second error about it
+        asked = [question for question in asked if question.name not in ("hub", "hub-file")]
     answers = ask(asked) if asked else {}
     missing = needs(site, survey.present, model_sizes(answers))
     return [
         *host_findings(site, survey, missing),
         *system_findings(site, seen, survey.os),
         *card_findings(site, seen, survey.os, survey.os_version),
-        *token_findings(site, survey, clients_token),
+        *no_token,
+        *(no_clients_token or token_findings(site, survey, clients_token)),
         *mirror_findings(site, missing, answers, token is not None),
     ]
+
+
+def secret_or_finding(source: SecretSource, wanted: bool) -> tuple[str | None, list[Finding]]:
+    """A secret of the controller, None where there is none or it is not wanted; or why it cannot be read."""
+    try:
+        return (read_secret(source) if wanted else None), []
+    except SecretError as problem:
+        return None, [unreadable_secret(problem)]
 
 
 def ask(asked: Sequence[Question]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from roles.layout import ADAPTER_TOKEN, OUR_UNITS, PHASE_TARGETS
 from roles.preflight.facts import Listener, Survey
 from roles.preflight.findings import Finding, error, note, warning
 from roles.preflight.needs import Needs
+from roles.secret_sources import SecretError
 from roles.site import Site
 
 SUPPORTED = {"debian": ("12", "13"), "ubuntu": ("22.04", "24.04", "26.04")}
@@ -89,23 +90,26 @@ def token_findings(site: Site, survey: Survey, token: str | None) -> list[Findin
     :param token: what the controller has.
     """
     settings = site.adapter
-    key = "adapter.token_file" if settings.token_file else "adapter.token_variable"
+    source = settings.token
     if not settings.require_token:
         return []
     if token is None and ADAPTER_TOKEN not in survey.present:
         return [
             error(
                 "adapter.require_token",
-                f"there is no token: {settings.token_file or settings.token_variable} on this machine is empty, "
+                f"there is no token: {source.place} on this machine is empty, "
                 "and the host has none from an earlier run",
-                f"export {settings.token_variable}=…, or name a file with adapter.token_file",
+                f"{source.remedy('…')}, or name a {'' if source.file else 'file with adapter.token_file, or a '}"
+                "command with adapter.token_command",
             )
         ]
     if token is not None and not re.fullmatch(r"[!#-\[\]-~]+", token):
         fact = "the token has a blank, a quotation mark, a backslash or a character beyond ASCII"
-        return [error(key, fact, "openssl rand -hex 32 makes a good one")]
+        return [error(source.setting, fact, "openssl rand -hex 32 makes a good one")]
     if token is not None and len(token) < SHORT_TOKEN:
-        return [warning(key, f"the token has {len(token)} characters", "openssl rand -hex 32 makes a good one")]
+        return [
+            warning(source.setting, f"the token has {len(token)} characters", "openssl rand -hex 32 makes a good one")
+        ]
     return []
 
 
@@ -143,6 +147,6 @@ def without_survey() -> Finding:
     return error("survey", "the host could not be looked at", "python3 --version on the host: it must be 3.9 or newer")
 
 
-def unreadable_secret(key: str, problem: OSError) -> Finding:
-    """A file of the controller that holds a token, and cannot be read. :param key: the setting that names it."""
-    return error(key, str(problem), f"name a file on this machine with {key} that you can read")
+def unreadable_secret(problem: SecretError) -> Finding:
+    """A token that the controller should have, and that cannot be read there."""
+    return error(problem.key, problem.cause, problem.remedy)

@@ -189,14 +189,14 @@ def _hub(site: Site, answers: Answers, has_token: bool) -> list[Finding]:
             "vllm.model",
             f"{site.vllm.model} is gated and {'this token has no access' if has_token else 'no token was given'} "
             f"({worst.url} {worst.seen})",
-            f"ask for access on {page}, then: export {site.vllm.hub_token_variable}=hf_…"
+            f"ask for access on {page}, then: {site.vllm.hub_token.remedy('hf_…')}"
             if not has_token
             else f"ask for access on {page} with the account of this token",
         ),
         "RepoNotFound": lambda: error(
             "vllm.model",
             f"the hub has no {site.vllm.model} that we may see",
-            f"correct vllm.model; for a private one: export {site.vllm.hub_token_variable}=hf_…",
+            f"correct vllm.model; for a private one: {site.vllm.hub_token.remedy('hf_…')}",
         ),
         "RevisionNotFound": lambda: error(
             "vllm.model_revision",
@@ -211,7 +211,7 @@ def _hub(site: Site, answers: Answers, has_token: bool) -> list[Finding]:
             error(
                 "hub token",
                 f"the hub refuses it ({worst.url} {worst.seen})",
-                f"export {site.vllm.hub_token_variable}=hf_… with a token that is valid",
+                f"take a token that is valid: {site.vllm.hub_token.remedy('hf_…')}",
             )
         ]
     return [error("mirrors.hub", f"{worst.url} {worst.seen}", f"curl -I {worst.url} on the host; correct mirrors.hub")]

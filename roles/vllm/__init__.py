@@ -36,7 +36,8 @@ from roles.releases import (
     uv_environment,
 )
 from roles.rendering import render
-from roles.secrets import read_secret, secret_file
+from roles.secret_sources import read_secret
+from roles.secrets import secret_file
 from roles.settings import reachable_address
 from roles.started_with import inputs_of
 from roles.system_users import system_user
@@ -122,7 +123,7 @@ def configure(site: Site) -> None:
     secret_file(
         name="Put the hub token down, for root only",
         path=HUB_TOKEN,
-        read=lambda: read_secret(settings.hub_token_variable, settings.hub_token_file),
+        read=lambda: read_secret(settings.hub_token),
     )
     install_program("Install fetch-model", "roles/vllm/host/fetch-model")
     install_program("Install check-model", "roles/vllm/host/check-model")

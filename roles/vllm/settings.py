@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 from pydantic import Field, field_validator
 
 from roles.model_names import distinct
+from roles.secret_sources import SecretCommand, SecretFile, SecretSource, Variable
 from roles.settings import GpuName, Settings
 
 
@@ -44,15 +45,21 @@ class VllmSettings(Settings):
     )
     extra_args: tuple[str, ...] = Field((), description="further `vllm serve` arguments, verbatim")
     hub_cache: str = Field("/var/lib/llm/hub", description="directory of downloaded models on the host")
-    hub_token_variable: str = Field(
-        "HF_TOKEN", pattern=r"^[A-Z_][A-Z0-9_]*$", description="variable on the controller that holds the hub token"
+    hub_token_variable: Variable = Field("HF_TOKEN", description="variable on the controller that holds the hub token")
+    hub_token_file: SecretFile = Field(None, description="file on the controller that holds the hub token instead")
+    hub_token_command: SecretCommand = Field(
+        (), description="command on the controller that prints it instead, a list of words; no shell reads it"
     )
-    hub_token_file: str | None = Field(None, description="file on the controller that holds the hub token instead")
     ready_timeout_s: int = Field(900, ge=60, le=7200, description="from start to the first generated token")
     drain_timeout_s: int = Field(60, ge=1, le=600, description="what running requests get when vLLM is stopped")
     download_stall_s: int = Field(600, ge=30, description="give up on the model when no byte has come for so long")
 
     _aliases_are_distinct = field_validator("aliases")(distinct)
+
+    @property
+    def hub_token(self) -> SecretSource:
+        """Where the controller has the token for the model hub."""
+        return SecretSource("vllm.hub_token", self.hub_token_variable, self.hub_token_file, self.hub_token_command)
 
     @field_validator("hub_cache")
     @classmethod

@@ -54,9 +54,10 @@ def test_the_clients_token_is_planned_and_no_plan_shows_it(pyinfra: Pyinfra, tmp
     file.write_text(SECRET)
     for said, environment in (
         ({"require_token": True}, {"OLLAMA_ADAPTER_TOKEN": SECRET}),
+        ({"require_token": True, "token_command": ["cat", str(file)]}, {}),
         ({"require_token": True, "token_file": str(file)}, {}),
     ):
-        for flags in (["--dry", "--diff", "-vvv", "--debug"], ["--dry", "--json"]):
+        for flags in (["--dry", "--diff", "-vvv", "--debug-all"], ["--dry", "--json"], ["--dry", "--debug-operations"]):
             run = pyinfra({"gpu-01": fake_host(adapter=said)}, *flags, "inventory", "deploy.py", **environment)
             assert run.status == 0, run.output
             assert SECRET not in run.output

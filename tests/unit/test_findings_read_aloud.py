@@ -23,6 +23,7 @@ from roles.preflight.evidence import parse_evidence
 from roles.preflight.facts import Answer, parse_survey
 from roles.preflight.findings import Finding
 from roles.preflight.needs import needs
+from roles.secret_sources import SecretError, SecretSource, read_secret
 from roles.settings import SettingsError
 from roles.site import Site, site_from
 from tests.plan.fake_hosts import FRESH, GB, answers, holder
@@ -70,6 +71,12 @@ def host(**survey: Any) -> list[Finding]:
     return host_checks.host_findings(settings, said, needs(settings, said.present, {"model": 13 * GB}))
 
 
+def unreadable(**place: Any) -> list[Finding]:
+    with pytest.raises(SecretError) as problem:
+        read_secret(SecretSource("adapter.token", "OLLAMA_ADAPTER_TOKEN", **place))
+    return [host_checks.unreadable_secret(problem.value)]
+
+
 def token(given: str | None, **settings: Any) -> list[Finding]:
     wanted = site(adapter={"require_token": True, **settings})
     return host_checks.token_findings(wanted, parse_survey(FRESH), given)
@@ -110,9 +117,10 @@ XID = "NVRM: Xid (PCI:0000:17:00): {}, pid='<unknown>', name=<unknown>, {}"
 CASES: dict[str, Callable[[], Sequence[Finding]]] = {
     "settings": lambda: of_settings(phaze=2, vllm={"gpu_memory_utilisation": 0.8}),
     "no python": lambda: [host_checks.without_python(), host_checks.without_survey()],
-    "token file": lambda: [
-        host_checks.unreadable_secret("adapter.token_file", FileNotFoundError(2, "No such file", "/x"))
-    ],
+    "token file": lambda: unreadable(file="/nowhere/token"),
+    "token command": lambda: unreadable(command=("no-such-manager", "show", "adapter token")),
+    "token command that fails": lambda: unreadable(command=("false",)),
+    "token of two words": lambda: unreadable(command=("echo", "two", "words")),
     # The host
     "no rights": lambda: host(uid=1000),
     "no systemd": lambda: host(init="docker-init"),
@@ -125,6 +133,7 @@ CASES: dict[str, Callable[[], Sequence[Finding]]] = {
     "disk": lambda: host(folders={folder: {"mount": 1, "free": 20 * GB} for folder in FRESH["folders"]}),
     "no token": lambda: token(None),
     "bad token": lambda: token('with a "blank'),
+    "no token in the file": lambda: token(None, token_file="/root/token"),
     "short token": lambda: token("short", token_file="/root/token"),
     # The system around the cards
     "half configured": lambda: system(
@@ -206,6 +215,9 @@ CASES: dict[str, Callable[[], Sequence[Finding]]] = {
     "no such model": lambda: hub("RepoNotFound", 404),
     "no such revision": lambda: hub("RevisionNotFound", 404),
     "token refused": lambda: hub("", 401),
+    "token refused, of a command": lambda: mirrors(
+        settings={"vllm": {"hub_token_command": ["pass", "show", "hub"]}}, hub_file={"status": 401}
+    ),
     "hub down": lambda: hub("", 502),
     "no revision": lambda: mirrors(settings={"vllm": {"model": "org/other"}}),
     "no revision, model there": lambda: complete(vllm={"model": "org/other"}),

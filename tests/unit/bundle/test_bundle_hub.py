@@ -15,6 +15,7 @@ from bundle.needs import HubModel, OllamaRelease
 from bundle.ollama import blobs, plan_models, plan_releases
 from roles.ollama_archive import published_sha256
 from roles.pins import ROOT, pins
+from roles.secret_sources import SecretSource
 from tests.unit.bundle.scripted_server import Say, Seen, serving
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
@@ -73,7 +74,7 @@ def test_a_page_of_a_listing_at_another_server_gets_no_token() -> None:
 def test_a_portal_in_place_of_the_hub_or_registry_is_named() -> None:
     with serving(lambda request: Say(body=b"<html>log in")) as server, Web(print, pause_s=0) as web:
         with pytest.raises(BundleError, match="something that is not JSON"):
-            list(plan([HubModel("o/m", REVISION, "HUB", None)], server.url, web))
+            list(plan([HubModel("o/m", REVISION, SecretSource("vllm.hub_token", "HUB"))], server.url, web))
         with pytest.raises(BundleError, match="something that is no manifest"):
             list(plan_models(["llama3.2"], server.url, web))
 
@@ -109,13 +110,13 @@ def test_the_hubs_refusals_say_what_to_do(
         Web(print, pause_s=0) as web,
         pytest.raises(BundleError, match=words) as problem,
     ):
-        list(plan([HubModel("o/m", REVISION, "HUB", None)], server.url, web))
+        list(plan([HubModel("o/m", REVISION, SecretSource("vllm.hub_token", "HUB"))], server.url, web))
     assert problem.value.remedy
 
 
 def test_a_model_without_a_revision_is_not_guessed() -> None:
     with Web(print) as web, pytest.raises(BundleError, match="has no pinned revision"):
-        list(plan([HubModel("o/m", "", "HUB", None)], "http://127.0.0.1:1", web))
+        list(plan([HubModel("o/m", "", SecretSource("vllm.hub_token", "HUB"))], "http://127.0.0.1:1", web))
 
 
 def test_the_archives_digest_is_found_in_the_releases_list() -> None:

@@ -70,6 +70,8 @@ def test_the_tree_has_sizes_and_git_names_and_sha256_for_weights(served: Served,
         (STRANGER, 403, "GatedRepo", f"Access to model {GATED} is restricted and you are not in the authorized list."),
         (NOBODY, 401, None, "Invalid credentials in Authorization header"),
         (READER, 200, None, ""),
+        (f"{READER}.4f1d", 200, None, ""),
+        (f"{READER}4f1d", 401, None, "Invalid credentials in Authorization header"),
     ],
 )
 def test_files_of_a_gated_repository_are_for_its_readers(
