@@ -57,7 +57,7 @@ def test_the_clients_token_is_planned_and_no_plan_shows_it(pyinfra: Pyinfra, tmp
         ({"require_token": True, "token_command": ["cat", str(file)]}, {}),
         ({"require_token": True, "token_file": str(file)}, {}),
     ):
-        for flags in (["--dry", "--diff", "-vvv", "--debug-all"], ["--dry", "--json"], ["--dry", "--debug-operations"]):
+        for flags in (["--dry", "--debug-operations"], ["--dry", "--diff", "-vvv", "--debug-all"], ["--dry", "--json"]):
             run = pyinfra({"gpu-01": fake_host(adapter=said)}, *flags, "inventory", "deploy.py", **environment)
             assert run.status == 0, run.output
             assert SECRET not in run.output
