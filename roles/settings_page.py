@@ -25,8 +25,9 @@ A host's settings come from `inventory/`: a section is a dictionary (`vllm = {"m
 `--data vllm.max_model_len=8192`. An unknown key is refused with its nearest match, and every problem of a host is listed at once.
 
 Secrets are not settings: the hub token is read on the controller from the variable `HF_TOKEN` (or the file that
-`vllm.hub_token_file` names) and reaches the service as a systemd credential. So does the token of the adapter's clients, from
-`OLLAMA_ADAPTER_TOKEN` or `adapter.token_file`, if `adapter.require_token` is set.
+`vllm.hub_token_file` names, or what the command `vllm.hub_token_command` prints) and reaches the service as a systemd credential.
+So does the token of the adapter's clients, from `OLLAMA_ADAPTER_TOKEN`, `adapter.token_file` or `adapter.token_command`, if
+`adapter.require_token` is set. Which one decides, and what refuses a host: [secrets](operations.md#secrets).
 
 ## Names of the original system
 

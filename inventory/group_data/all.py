@@ -1,6 +1,7 @@
 """Settings of every host. Everything has a default; docs/settings.md lists all keys. A misspelt one is refused, with a hint.
 
 Secrets are not settings. The hub token comes from the environment of the person who deploys:  export HF_TOKEN=hf_…
+Or from a file or a password manager there (docs/operations.md, Secrets):  vllm = {"hub_token_command": ["pass", "show", "hub/token"]}
 """
 
 ssh_user = "root"  # or a user who may sudo, with:  _sudo = True
