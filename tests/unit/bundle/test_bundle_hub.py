@@ -163,7 +163,7 @@ def test_a_model_that_the_registry_does_not_have_is_named() -> None:
 
 def test_a_token_that_cannot_be_read_is_told_with_its_setting_before_anything_is_asked() -> None:
     model = HubModel("o/m", REVISION, SecretSource("vllm.hub_token", "HUB", command=("false",)))
-    with Web() as web, pytest.raises(BundleError) as told:
+    with Web(print, pause_s=0) as web, pytest.raises(BundleError) as told:
         list(plan([model], "http://127.0.0.1:1", web))
     assert "vllm.hub_token_command" in str(told.value)
     assert "`false` ended with status 1" in str(told.value)
