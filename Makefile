@@ -41,6 +41,9 @@ SOAK ?= --minutes 30 --adapter-restart
 soak: demo  ## half an hour of load on the demo's host, with restarts; every request accounted for (SOAK="--minutes 3")
 	@$(SUDO) $(BIN)/python -m tests.soak --host demo-phase2 $(SOAK)
 
+test-faults: packages venv  ## break real hosts in every way we know, and write docs/faults.md; an hour (FAULTS="-k disk")
+	@$(SUDO) $(BIN)/python -m pytest -v tests/faults $(FAULTS)
+
 docs: venv  ## make docs/settings.md from the code
 	@$(BIN)/python -m roles.settings_page > docs/settings.md
 
@@ -53,4 +56,4 @@ bench:  ## measure the adapter beside other proxies on this machine; a quarter o
 fuzz: venv  ## ten minutes of bad clients, bad upstreams and bad JSON for the adapter (FUZZ="--minutes 1 --target sse")
 	@$(BIN)/python -m tests.fuzz $(FUZZ)
 
-.PHONY: bench docs help packages venv demo demo-down test test-long test-quick check verify soak fuzz
+.PHONY: bench docs help packages venv demo demo-down test test-long test-quick test-faults check verify soak fuzz

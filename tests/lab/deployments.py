@@ -114,14 +114,22 @@ class Operator:
         told = [json.loads(line) for line in done.stdout.splitlines()]
         return done.returncode, {one["host"]: one for one in told}, done.stderr
 
-    def deploy_until(self, step: str, hosts: list[Host], then: Callable[[subprocess.Popen[str]], None]) -> str:
+    def deploy_until(
+        self,
+        step: str,
+        hosts: list[Host],
+        then: Callable[[subprocess.Popen[str]], object],
+        *arguments: str,
+        pause_s: float = 1,
+    ) -> str:
         """Deploy, and when a step whose name contains `step` has begun, do `then` to the run. Returns what it printed.
 
+        :param pause_s: after the beginning of the step, so that it happens in it, not at its edge.
         Raises AssertionError when the run ended without that step.
         """
         said, reached = "", False
         with subprocess.Popen(
-            self._command(("-y",), "deploy.py", hosts),
+            self._command(("-y", *arguments), "deploy.py", hosts),
             cwd=self.checkout,
             env=self.environment,
             stdin=subprocess.DEVNULL,
@@ -135,7 +143,7 @@ class Operator:
                 said += line
                 if not reached and "Starting operation" in line and step in line:
                     reached = True
-                    time.sleep(1)  # into the step, not at its edge
+                    time.sleep(pause_s)
                     then(process)
             process.wait(TIMEOUT_S)
         assert reached, said

@@ -4,7 +4,7 @@ The locks are the kernel's (flock): they go with the process that holds them, ho
 people. A run's lock is held by this program, which ends with the connection that started it, and carries the run's token: llm-phase
 called by that run belongs to it. A switch has a lock of its own besides, which outlives a run that died in the middle of it.
 
-Run by itself it prints nothing while it holds; status 5, and who does, when it cannot; status 6 when somebody broke the lock.
+Run by itself it prints empty lines while it holds; status 5, and who does, when it cannot; status 6 when somebody broke the lock.
 """
 
 import contextlib
@@ -20,6 +20,7 @@ import time
 RUN_LOCK, SWITCH_LOCK = "/run/llm/lock", "/run/llm/switch.lock"
 AUDIT = "/var/lib/llm/audit.jsonl"
 BREAK_TIMEOUT_S = 10.0
+SIGN_OF_LIFE_S = 30
 
 
 class Locked(Exception):
@@ -147,11 +148,19 @@ def host_locked(by, what, run=None, breaking=False):
 
 
 def wait_for_the_end():
-    """Until whoever started us is gone: the other end of our standard output is closed then."""
+    """Until whoever started us is gone: the other end of our standard output is closed then.
+
+    A controller that vanished without a word closes nothing. An empty line now and then has sshd find that out: at once where the
+    controller runs and knows nothing of the connection, after the kernel's 15 minutes where nobody answers.
+    """
+    output = sys.stdout.fileno()
     watched = select.poll()
-    watched.register(sys.stdout.fileno(), select.POLLERR | select.POLLHUP)
-    while not watched.poll(60_000):
-        pass
+    watched.register(output, select.POLLERR | select.POLLHUP)
+    while not watched.poll(SIGN_OF_LIFE_S * 1000):
+        try:
+            os.write(output, b"\n")
+        except OSError:
+            return
 
 
 def same_login():

@@ -1,0 +1,72 @@
+"""One real disk below all hosts of a lab, so that it can be full: an ext4 in a file, where the lab keeps its hosts."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from lab import Lab
+
+SIZE_BYTES = 40 << 30  # of a file with holes: it takes what is written
+FILLING = "filling"  # could be a host's name: `destroy_all` removes it too
+
+
+class Disk:
+    """The disk of every host of this lab. Made before the first host, gone with `remove`."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.folder = lab.directory / "hosts"
+        # Beside the lab's directory, as the session's lock: `destroy_all` removes that directory.
+        self.image = lab.state / f"{lab.names.lab_id}.disk"
+        self.mount = lab.state / f"{lab.names.lab_id}.disk.d"
+
+    def ensure(self) -> None:
+        """Make it where it is not. Raises CalledProcessError where this machine lets nobody mount a file."""
+        if self.folder.resolve() == self.mount and self.mount.is_mount():
+            return
+        self.remove()  # of a session that was killed
+        if self.folder.exists():
+            self.folder.rmdir()  # raises OSError when hosts are there already, on the machine's own disk
+        with self.image.open("wb") as file:
+            file.truncate(SIZE_BYTES)
+        # -m 0: root gets no blocks that others do not have.
+        subprocess.run(["mkfs.ext4", "-q", "-m", "0", "-N", "2000000", str(self.image)], check=True)
+        self.mount.mkdir(mode=0o700)
+        subprocess.run(["mount", "-o", "loop,discard", str(self.image), str(self.mount)], check=True)
+        (self.mount / "lost+found").rmdir()  # the lab takes every name here for a host
+        self.mount.chmod(0o700)
+        self.folder.symlink_to(self.mount)
+
+    def remove(self) -> None:
+        """Unmount and forget it. The hosts on it must be destroyed before."""
+        if self.mount.is_mount():
+            subprocess.run(["umount", str(self.mount)], check=True)
+        with contextlib.suppress(FileNotFoundError):
+            self.mount.rmdir()
+        self.image.unlink(missing_ok=True)
+
+    @contextmanager
+    def full(self, left_bytes: int = 0) -> Iterator[None]:
+        """Inside the block this much is left for all hosts together."""
+        self.fill(left_bytes)
+        try:
+            yield
+        finally:
+            self.empty()
+
+    def fill(self, left_bytes: int = 0) -> None:
+        """Until `empty`. Blocks are reserved, not written; what the hosts free meanwhile they can use."""
+        self.empty()
+        seen = os.statvfs(self.folder)
+        filling = self.folder / FILLING
+        subprocess.run(["fallocate", "-l", str(seen.f_bavail * seen.f_frsize - left_bytes), str(filling)], check=True)
+        with contextlib.suppress(OSError), filling.open("ab", buffering=0) as file:
+            while left_bytes == 0:  # the last blocks, until it raises
+                file.write(b"\0" * 4096)
+
+    def empty(self) -> None:
+        """Undo `fill`."""
+        (self.folder / FILLING).unlink(missing_ok=True)

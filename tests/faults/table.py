@@ -1,0 +1,71 @@
+"""The table in docs/faults.md: a row per fault, kept by its name from run to run. No I/O."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import astuple, dataclass
+
+BEGIN, END = "<!-- make test-faults -->", "<!-- end of make test-faults -->"
+HEAD = ("| what was broken | what happened | seconds until serving | seen |", "|---|---|---:|---|")
+LONGEST = 400
+
+
+@dataclass(frozen=True)
+class Row:
+    """What came of one fault; every cell as it is printed."""
+
+    fault: str
+    happened: str
+    seconds: str
+    seen: str
+
+
+def row_of(fault: str, happened: str, seconds: float | None, seen: str) -> Row:
+    """:param seconds: until text was served again; 0 when it never ceased, None where nothing was serving."""
+    return Row(*(one_line(text) for text in (fault, happened, "–" if seconds is None else f"{seconds:.1f}", seen)))
+
+
+def one_line(text: str) -> str:
+    """Text that fits into a cell."""
+    flat = " ".join(text.split()).replace("|", "/").replace("<", "‹")
+    return flat if len(flat) <= LONGEST else f"{flat[: LONGEST - 1]}…"
+
+
+def rows_of(page: str) -> list[Row]:
+    """The rows between the marks. Raises ValueError when a mark is missing or a line is no row."""
+    lines = _parts(page)[1].strip().splitlines()[len(HEAD) :]
+    found = []
+    for line in lines:
+        cells = re.fullmatch(r"\| (.*) \| (.*) \| (.*) \| (.*) \|", line)
+        if cells is None:
+            raise ValueError(f"docs/faults.md: no row: {line!r}")
+        found.append(Row(*cells.groups()))
+    return found
+
+
+def with_rows(page: str, rows: Iterable[Row]) -> str:
+    """The page with these rows and no others. Raises ValueError when a mark is missing."""
+    before, _, after = _parts(page)
+    lines = [*HEAD, *(f"| {' | '.join(astuple(row))} |" for row in rows)]
+    return "\n".join((f"{before}{BEGIN}", *lines, f"{END}{after}"))
+
+
+def updated(old: Iterable[Row], new: Row, order: list[str], whole: bool) -> list[Row]:
+    """The rows with one more, or another one of the same name, in an order.
+
+    :param order: names of the faults of this run; others follow them as they were.
+    :param whole: whether these are all there are: what has no test any more goes.
+    """
+    by_fault = {**{row.fault: row for row in old}, new.fault: new}
+    places = {fault: place for place, fault in enumerate(order)}
+    kept = [row for row in by_fault.values() if row.fault in places or not whole]
+    return sorted(kept, key=lambda row: places.get(row.fault, len(places)))
+
+
+def _parts(page: str) -> tuple[str, str, str]:
+    before, begin, rest = page.partition(BEGIN)
+    inside, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"docs/faults.md has no {BEGIN!r} with {END!r} behind it")
+    return before, inside, after
