@@ -25,7 +25,11 @@ from tests.lab.conftest import KEEP, lab, make_host, operator
 from tests.lab.deployments import CHECKOUT, Operator
 from tests.soak.report import commit
 
-__all__ = ["lab", "make_host", "operator"]  # fixtures; `tidied`, which destroys hosts after each file, is not among them
+__all__ = [
+    "lab",
+    "make_host",
+    "operator",
+]  # fixtures; `tidied`, which destroys hosts after each file, is not among them
 PAGE = CHECKOUT / "docs" / "faults.md"
 FOLDER = Path(__file__).parent
 SEED = int(os.environ.get("FAULTS_SEED") or 20261129)
@@ -119,6 +123,6 @@ def host(deployed: Host, disk: Disk, operator: Operator) -> Host:
     deployed.heal()
     operator.lab.up([deployed.name])
     deployed.ssh(LEFT_BY_FAULTS)
-    if deployed.ssh("llm-phase --json | grep -q '\"serving\": 2.*\"as_recorded\": true'", check=False).returncode != 0:
+    if deployed.ssh('llm-phase --json | grep -q \'"serving": 2.*"as_recorded": true\'', check=False).returncode != 0:
         converge(operator, deployed)
     return deployed

@@ -36,7 +36,7 @@ def assert_unchanged_by_a_second_run(operator: Operator, host: Host) -> None:
 def disturb_after(
     operator: Operator, host: Host, playbook: str, seconds: float, disturb: Callable[[], None]
 ) -> float | None:
-    """Begin a run and disturb it after so many seconds; the run is then killed. None when it had ended by itself, else the moment."""
+    """Begin a run and disturb it after so many seconds; it is then killed. The moment; None when the run was quicker."""
     run = operator.start("-y", playbook=playbook, hosts=[host])
     try:
         run.communicate(timeout=seconds)

@@ -1,4 +1,4 @@
-"""A host's clock was wrong. Times alone are set, a year into the future: files, the audit log, the lock's text; no clock is touched."""
+"""A host's clock was wrong. Times alone are set, a year ahead: of files, in the audit log, in the lock. No clock is touched."""
 
 from __future__ import annotations
 
@@ -40,4 +40,6 @@ def test_times_in_the_future(host: Host, operator: Operator, record: Record) -> 
     serves_phase_2(host)
     assert_promises_kept(host)
     assert_unchanged_by_a_second_run(operator, host)
-    record("a deploy found nothing to do; rollback and deploy went as ever, the log keeps their order", watch.text_after())
+    record(
+        "a deploy found nothing to do; rollback and deploy went as ever, the log keeps their order", watch.text_after()
+    )

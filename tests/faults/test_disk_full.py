@@ -22,17 +22,21 @@ OTHER_HUB = ("--data", "vllm.hub_cache=/var/lib/llm/hub-elsewhere")  # the model
 @pytest.mark.fault("disk full while the adapter's next version is unpacked")
 def test_while_unpacking(host: Host, operator: Operator, disk: Disk, record: Record, tmp_path: Path) -> None:
     somebody = operator.of_next_version(tmp_path)
+    complete = host.ssh("ls /opt/llm/adapter/*/.complete").stdout
     with Watch(host) as watch:
         said = somebody.deploy_until("Adapter | Install the adapter", [host], lambda run: disk.fill(), pause_s=0.2)
         assert NO_SPACE in said.replace("no space", "No space"), said
         assert broken_promises(look(host)) == []
         disk.empty()
         assert_promises_kept(host)
-        assert host.ssh("grep -L . /opt/llm/adapter/*/.complete; ls /opt/llm/adapter/*/.complete | wc -l").stdout
+        assert host.ssh("ls /opt/llm/adapter/*/.complete").stdout == complete
         converge(somebody, host)
     serves_phase_2(host)
     assert not watch.vision_ceased()
-    record("the deploy failed there, what ran went on; with space again the plain deploy put the new version in", watch.text_after())
+    record(
+        "the deploy failed there, what ran went on; with space again the plain deploy put the new version in",
+        watch.text_after(),
+    )
     converge(operator, host)
     assert_unchanged_by_a_second_run(operator, host)
 
@@ -49,7 +53,10 @@ def test_while_downloading(host: Host, operator: Operator, disk: Disk, record: R
     assert watch.text_after() == 0
     with Watch(host) as watch:
         converge(operator, host, *OTHER_HUB)
-    assert "from byte" in host.ssh("journalctl -u vllm-model -o cat --no-pager | grep 'from byte' | grep -v 'from byte 0 '").stdout
+    assert (
+        "from byte"
+        in host.ssh("journalctl -u vllm-model -o cat --no-pager | grep 'from byte' | grep -v 'from byte 0 '").stdout
+    )
     serves_phase_2(host)
     record("the deploy failed there, what ran went on; with space again the download continued where it was", 0.0)
     converge(operator, host)
@@ -71,7 +78,10 @@ def test_while_writing_the_state(host: Host, operator: Operator, disk: Disk, rec
     converge(operator, host)
     serves_phase_2(host)
     phase = 2 if '"serving": 2' in served else 1
-    record(f"the run failed and said so, Phase {phase} served with the old record whole; then the plain deploy: Phase 2", until_served)
+    record(
+        f"the run failed and said so, Phase {phase} served with the old record whole; then the plain deploy: Phase 2",
+        until_served,
+    )
     assert_unchanged_by_a_second_run(operator, host)
 
 
@@ -90,5 +100,8 @@ def test_at_a_rollback(host: Host, operator: Operator, disk: Disk, record: Recor
     again = operator.rollback(hosts=[host])
     assert again.status == 0, again.output
     assert assert_promises_kept(host).chosen == 1
-    record(f"Phase 1 served; {last_step(done)!r} failed as it could not be written down; with space again: on record", until_served)
+    record(
+        f"Phase 1 served; {last_step(done)!r} failed as it could not be written down; with space again: on record",
+        until_served,
+    )
     converge(operator, host)

@@ -56,7 +56,10 @@ def test_a_model_damaged_on_the_disk(host: Host, operator: Operator, record: Rec
     host.ssh("rm /var/lib/llm/hub/.complete/*")
     converge(operator, host)
     serves_phase_2(host)
-    record("vLLM did not start, back to Phase 1; told to look (docs/on-call.md), the plain deploy fetched it anew", until_served)
+    record(
+        "vLLM did not start, back to Phase 1; told to look (docs/on-call.md), the plain deploy fetched it anew",
+        until_served,
+    )
     assert_unchanged_by_a_second_run(operator, host)
 
 

@@ -26,7 +26,9 @@ FREE_WITHIN_S = 150.0
 def test_a_session_that_is_killed(host: Host, operator: Operator, record: Record, tmp_path: Path) -> None:
     somebody = operator.of_next_version(tmp_path)
     with Watch(host) as watch:
-        said = somebody.deploy_until("Adapter | Install the adapter", [host], lambda run: host.ssh(END_SESSIONS), pause_s=0.2)
+        said = somebody.deploy_until(
+            "Adapter | Install the adapter", [host], lambda run: host.ssh(END_SESSIONS), pause_s=0.2
+        )
         assert "No hosts remaining" in said, said
         assert_promises_kept(host)
         converge(somebody, host)
@@ -76,12 +78,17 @@ def test_a_controller_that_vanishes(host: Host, operator: Operator, record: Reco
     assert_promises_kept(host)
     converge(operator, host)
     serves_phase_2(host)
-    record(f"a second run was told who has the host; after {free:.0f} s it was free by itself; the plain deploy went on", 0.0)
+    record(
+        f"a second run was told who has the host; after {free:.0f} s it was free by itself; the plain deploy went on",
+        0.0,
+    )
 
 
 @pytest.mark.fault("no name resolves and no route leads out, at a rollback")
 def test_names_that_do_not_resolve(host: Host, operator: Operator, record: Record) -> None:
-    host.ssh("cp /etc/resolv.conf /root/resolv.conf; echo nameserver 192.0.2.1 > /etc/resolv.conf; ip route del default")
+    host.ssh(
+        "cp /etc/resolv.conf /root/resolv.conf; echo nameserver 192.0.2.1 > /etc/resolv.conf; ip route del default"
+    )
     try:
         with Watch(host) as watch:
             done = operator.rollback(hosts=[host])

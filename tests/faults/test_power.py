@@ -58,7 +58,10 @@ def test_the_first_deploy(bare: Host, operator: Operator, chance: random.Random,
 
 @pytest.mark.parametrize(
     "nth",
-    [pytest.param(n, marks=pytest.mark.fault(f"power cut at a random moment of a deploy forward, {n}")) for n in (1, 2, 3)],
+    [
+        pytest.param(n, marks=pytest.mark.fault(f"power cut at a random moment of a deploy forward, {n}"))
+        for n in (1, 2, 3)
+    ],
 )
 def test_a_deploy_forward(
     cut_host: Host, operator: Operator, chance: random.Random, record: Record, nth: int, tmp_path: Path
@@ -71,7 +74,8 @@ def test_a_deploy_forward(
 
 
 @pytest.mark.parametrize(
-    "nth", [pytest.param(n, marks=pytest.mark.fault(f"power cut at a random moment of a rollback, {n}")) for n in (1, 2, 3)]
+    "nth",
+    [pytest.param(n, marks=pytest.mark.fault(f"power cut at a random moment of a rollback, {n}")) for n in (1, 2, 3)],
 )
 def test_a_rollback(cut_host: Host, operator: Operator, chance: random.Random, record: Record, nth: int) -> None:
     cut_in_a_run(cut_host, operator, "rollback.py", chance.uniform(1, ROLLBACK_S), 1, record)
@@ -97,12 +101,13 @@ def cut_in_a_run(host: Host, operator: Operator, playbook: str, moment: float, w
     again = operator.pyinfra("--json", "--yes", playbook=playbook, hosts=[host])
     assert again.status == 0, again.output
     assert again.changed == []
-    record(f"cut after {moment:.1f} s; booted and served Phase {chosen}; the same command again: Phase {wanted}", until_served)
+    record(
+        f"cut after {moment:.1f} s; booted and served Phase {chosen}; the same command again: Phase {wanted}",
+        until_served,
+    )
 
 
-@pytest.mark.parametrize(
-    "phase", [pytest.param(n, marks=pytest.mark.fault(f"reboot in Phase {n}")) for n in (1, 2)]
-)
+@pytest.mark.parametrize("phase", [pytest.param(n, marks=pytest.mark.fault(f"reboot in Phase {n}")) for n in (1, 2)])
 def test_a_reboot(host: Host, operator: Operator, record: Record, phase: int) -> None:
     host.ssh(f"llm-phase {phase}", timeout=400)
     with Watch(host) as watch:
@@ -116,7 +121,8 @@ def test_a_reboot(host: Host, operator: Operator, record: Record, phase: int) ->
 
 
 @pytest.mark.parametrize(
-    "wanted", [pytest.param(n, marks=pytest.mark.fault(f"reboot in the middle of a switch to Phase {n}")) for n in (1, 2)]
+    "wanted",
+    [pytest.param(n, marks=pytest.mark.fault(f"reboot in the middle of a switch to Phase {n}")) for n in (1, 2)],
 )
 def test_a_reboot_in_mid_switch(
     host: Host, operator: Operator, chance: random.Random, record: Record, wanted: int

@@ -71,7 +71,10 @@ def test_a_measured_switch_on_the_host(host: Host, operator: Operator, record: R
 def test_vllm_in_a_crash_loop(host: Host, operator: Operator, record: Record) -> None:
     drop_in(host, "vllm.service", "[Service]\nExecStart=\nExecStart=/bin/false\nRestartSec=1\n")
     host.ssh("systemctl restart --no-block vllm")
-    wait_until("it is tried again", lambda: host.ssh("systemctl show -p NRestarts --value vllm").stdout.strip() not in ("", "0"))
+    wait_until(
+        "it is tried again",
+        lambda: host.ssh("systemctl show -p NRestarts --value vllm").stdout.strip() not in ("", "0"),
+    )
     watch, _ = rolled_back(host, operator)
     record("Phase 1 served", watch.text_after())
     host.ssh("rm -r /run/systemd/system/vllm.service.d; systemctl daemon-reload")
@@ -121,7 +124,10 @@ def test_a_foreign_process_on_11434(host: Host, operator: Operator, record: Reco
         again = operator.rollback(hosts=[host])
         assert again.status == 0, again.output
         watch.wait_for_text()
-    record("deploy and rollback failed and named it; once it was gone, rollback.py again: Phase 1 served", watch.text_after())
+    record(
+        "deploy and rollback failed and named it; once it was gone, rollback.py again: Phase 1 served",
+        watch.text_after(),
+    )
     converge(operator, host)
 
 
@@ -129,7 +135,11 @@ def test_a_foreign_process_on_11434(host: Host, operator: Operator, record: Reco
 def test_two_operators(host: Host, operator: Operator, record: Record) -> None:
     run = operator.named("alice@laptop").start("--yes", playbook="tests/lab/only_sleep.py", hosts=[host])
     try:
-        wait_until("alice has the host", lambda: "alice" in host.ssh("cat /run/llm/lock; pgrep -x sleep", check=False).stdout, 60)
+        wait_until(
+            "alice has the host",
+            lambda: "alice" in host.ssh("cat /run/llm/lock; pgrep -x sleep", check=False).stdout,
+            60,
+        )
         told = operator.named("bob@desk").rollback(hosts=[host])
         assert told.status == 1
         assert "locked: alice@laptop" in told.output
