@@ -111,3 +111,16 @@ def test_the_token_opens_a_gated_model(fetch: Fetch, tmp_path: Path) -> None:
 def test_a_complete_snapshot_is_not_fetched_again(fetch: Fetch) -> None:
     assert fetch().returncode == 0
     assert "from byte" not in fetch().stdout
+
+
+def test_weights_that_were_damaged_on_the_disk_are_fetched_anew_once_the_mark_of_completeness_is_gone(
+    fetch: Fetch, tmp_path: Path
+) -> None:
+    fetch()
+    (file,) = (tmp_path / "hub").glob("models--*/snapshots/*/model.safetensors")
+    file.resolve().write_bytes(b"damaged" + WEIGHTS[7:])
+    (tmp_path / "hub" / ".complete" / "m").unlink()
+    again = fetch()
+    assert again.returncode == 0, again.stderr
+    assert "damaged on this disk; thrown away" in again.stdout
+    assert weights_of(tmp_path / "hub") == WEIGHTS

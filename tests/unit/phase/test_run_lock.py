@@ -23,6 +23,7 @@ Hold = Callable[..., "subprocess.Popen[str]"]
 def hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hold:
     """Start the host's program as an operator's run does; its files are below `tmp_path`."""
     text = SCRIPT.read_text().replace("/run/llm", str(tmp_path)).replace("/var/lib/llm", str(tmp_path))
+    text = text.replace("SIGN_OF_LIFE_S = 30\n", "SIGN_OF_LIFE_S = 0.2\n")
     locks = modules()["locks"]
     for name, file in (("RUN_LOCK", "lock"), ("SWITCH_LOCK", "switch.lock"), ("AUDIT", "audit.jsonl")):
         monkeypatch.setattr(locks, name, str(tmp_path / file))
@@ -68,6 +69,16 @@ def test_a_controller_that_dies_leaves_nothing_locked(hold: Hold, tmp_path: Path
     second = hold("bob", "bbbb")
     wait_until_held(tmp_path, "bbbb")
     close(second)
+
+
+def test_a_holder_gives_signs_of_life_so_that_a_controller_that_vanished_without_a_word_is_found_out(
+    hold: Hold, tmp_path: Path
+) -> None:
+    first = hold("alice", "aaaa")
+    wait_until_held(tmp_path, "aaaa")
+    assert first.stdout is not None
+    assert [first.stdout.readline() for _ in range(3)] == ["\n"] * 3
+    assert close(first) == 0
 
 
 def test_a_lock_is_broken_only_when_asked_for_and_that_is_on_record(hold: Hold, tmp_path: Path) -> None:
