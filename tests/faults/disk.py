@@ -27,9 +27,9 @@ class Disk:
         """Make it where it is not. Raises CalledProcessError where this machine lets nobody mount a file."""
         if self.folder.resolve() == self.mount and self.mount.is_mount():
             return
-        self.remove()  # of a session that was killed
         if self.folder.exists():
             self.folder.rmdir()  # raises OSError when hosts are there already, on the machine's own disk
+        self.remove()  # of a session that was killed
         with self.image.open("wb") as file:
             file.truncate(SIZE_BYTES)
         # -m 0: root gets no blocks that others do not have.
