@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from lab import Lab
 
 SIZE_BYTES = 40 << 30  # of a file with holes: it takes what is written
+LAST_BYTES = 16 << 20  # the file system's own blocks for so long a file are among them
 FILLING = "filling"  # could be a host's name: `destroy_all` removes it too
 
 
@@ -48,6 +49,11 @@ class Disk:
             self.mount.rmdir()
         self.image.unlink(missing_ok=True)
 
+    @property
+    def free_bytes(self) -> int:
+        seen = os.statvfs(self.folder)
+        return seen.f_bavail * seen.f_frsize
+
     @contextmanager
     def full(self, left_bytes: int = 0) -> Iterator[None]:
         """Inside the block this much is left for all hosts together."""
@@ -58,14 +64,13 @@ class Disk:
             self.empty()
 
     def fill(self, left_bytes: int = 0) -> None:
-        """Until `empty`. Blocks are reserved, not written; what the hosts free meanwhile they can use."""
+        """Until `empty`. Blocks are reserved, all but the last ones not written; what the hosts free meanwhile they can use."""
         self.empty()
-        seen = os.statvfs(self.folder)
-        filling = self.folder / FILLING
-        subprocess.run(["fallocate", "-l", str(seen.f_bavail * seen.f_frsize - left_bytes), str(filling)], check=True)
-        with contextlib.suppress(OSError), filling.open("ab", buffering=0) as file:
-            while left_bytes == 0:  # the last blocks, until it raises
-                file.write(b"\0" * 4096)
+        with (self.folder / FILLING).open("ab", buffering=0) as file:
+            os.posix_fallocate(file.fileno(), 0, self.free_bytes - left_bytes - LAST_BYTES)
+            with contextlib.suppress(OSError):  # where nothing is to be left, it raises in the end
+                while left_bytes == 0 or self.free_bytes > left_bytes:
+                    file.write(b"\0" * 4096)
 
     def empty(self) -> None:
         """Undo `fill`."""
