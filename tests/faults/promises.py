@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from lab import Host
@@ -26,6 +26,11 @@ for name, path in (("state", "/var/lib/llm/state.json"), ("phases", "/etc/llm/ph
             seen[name] = file.read()
     except OSError as problem:
         seen[name] = str(problem)
+try:
+    good = json.loads(seen["state"]).get("good")
+except (ValueError, AttributeError):
+    good = None
+seen["good"] = {good: os.path.exists("/var/lib/llm/releases/%s/manifest.json" % good)} if good else {}
 seen["missing"] = {}
 for number, phase in json.loads(seen.pop("phases")).items():
     models = list(phase["models"].values())
@@ -55,6 +60,9 @@ class Seen:
     state: str
     missing: dict[str, list[str]]  # by phase, files that it needs and that are not there
     locked: tuple[str, ...]
+    good: dict[str, bool] = field(
+        default_factory=dict
+    )  # the last good release, where the record names one: is it there?
 
     @property
     def chosen(self) -> int | None:
@@ -65,7 +73,9 @@ class Seen:
 
 def look(host: Host) -> Seen:
     said: dict[str, Any] = json.loads(host.ssh(["python3", "-"], stdin=LOOK).stdout)
-    return Seen(said["alias"], tuple(said["at_boot"]), said["state"], said["missing"], tuple(said["locked"]))
+    return Seen(
+        said["alias"], tuple(said["at_boot"]), said["state"], said["missing"], tuple(said["locked"]), said["good"]
+    )
 
 
 def broken_promises(seen: Seen) -> list[str]:
@@ -75,6 +85,7 @@ def broken_promises(seen: Seen) -> list[str]:
         found.append(f"a boot would bring {seen.at_boot} -> {seen.alias}, not exactly one phase")
     elif lost := seen.missing.get(str(seen.chosen), ["the phase"]):
         found.append(f"Phase {seen.chosen}, which a boot would bring, lacks {', '.join(lost[:3])}")
+    found += [f"the last good release, {name}, is not on the disk" for name, there in seen.good.items() if not there]
     try:
         if json.loads(seen.state)["phase"] not in (1, 2):
             found.append(f"no phase is on record: {seen.state!r}")

@@ -79,6 +79,7 @@ def test_a_healthy_host_keeps_every_promise() -> None:
         ({"state": '{"phase": 3}'}, "no phase is on record"),
         ({"missing": {"1": [], "2": ["/opt/llm/vllm"]}}, "lacks /opt/llm/vllm"),
         ({"missing": {"1": []}}, "lacks the phase"),
+        ({"good": {"r-0123456789ab": False}}, "the last good release, r-0123456789ab, is not on the disk"),
     ],
 )
 def test_each_promise_can_be_broken(change: dict[str, object], word: str) -> None:
