@@ -1,6 +1,6 @@
 """Random sequences of what operators, power and bad luck do to one host: after each step the promises hold, in the end it serves.
 
-The same machine over a played host, with thousands of sequences, is in tests/unit/phase; here are a few, with real systemd and real files.
+The same over a played host, with thousands of sequences, is in tests/unit/phase; here are a few, with real systemd and files.
 """
 
 from __future__ import annotations
