@@ -1,0 +1,53 @@
+"""docs/outage.md's table. No I/O."""
+
+from __future__ import annotations
+
+from typing import Any
+
+BEGIN, END = "<!-- make outage -->", "<!-- end of make outage -->"
+HEAD = (
+    "change", "11434 failed", "out for", "start of the other server", "longest wait", "503 within", "11435 failed", "kept",
+)  # fmt: skip
+
+
+def with_table(page: str, table: str) -> str:
+    """The page with a new table between its two marks.
+
+    :raises ValueError: the marks are not there.
+    """
+    before, begin, rest = page.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"docs/outage.md has no {BEGIN!r} with {END!r} behind it")
+    return f"{before}{BEGIN}\n{table}{END}{after}"
+
+
+def table(results: dict[str, Any]) -> str:
+    """The results of a run as Markdown, with date, machine and commit below. A promise that is broken is in bold."""
+    rows = [_row(change) for change in results["changes"]]
+    broken = [
+        f"- {change['title']}: **{one['sentence']}** – {one['detail']}"
+        for change in results["changes"]
+        for one in change["verdicts"]
+        if not one["is_kept"]
+    ]
+    lines = [f"| {' | '.join(row)} |" for row in (HEAD, ("---", *["---:"] * (len(HEAD) - 2), "---"), *rows)]
+    lines += ["", f"{results['date'][:10]}, {results['machine']}, commit {results['commit']}."]
+    return "\n".join([*lines, *(["", "Broken:", "", *broken] if broken else [])]) + "\n"
+
+
+def _row(change: dict[str, Any]) -> tuple[str, ...]:
+    text, vision, refused = change["text"], change["vision"], change["refusals"]
+    kept = "–" if not change["verdicts"] else "yes"
+    if not all(one["is_kept"] for one in change["verdicts"]):
+        kept = "**no**"
+    return (
+        change["title"],
+        f"{text['failed']} of {text['sent']:,}",
+        f"{text['outage_s']:.2f} s" if text["failed"] else "–",
+        f"{change['start_s']:.2f} s" if change["start_s"] is not None else "–",
+        f"{text['worst_latency_s']:.2f} s",
+        f"{refused['p99_s'] * 1000:.0f} ms" if refused["count"] else "–",
+        f"{vision['failed']} of {vision['sent']:,}",
+        kept,
+    )
