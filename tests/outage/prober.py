@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import ssl
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from types import TracebackType
 
 import httpx
 
+from tests.outage.client import Client, NoAnswer
 from tests.outage.records import Record, Stream
 
 TEXT_MODEL, EMBEDDING_MODEL = "llama3.2", "nomic-embed-text"  # the first is served in both phases
@@ -64,12 +64,10 @@ class Prober:
         self._began = 0.0
         self._in_flight: set[asyncio.Task[None]] = set()
         self._enough = asyncio.Event()
-        # Made once: making one takes longer than a request.
-        self._tls = ssl.create_default_context()
 
     async def __aenter__(self) -> Prober:
         self._began = time.monotonic()
-        self._clients = [self._client(keeps=series.keeps) for series in self._series]
+        self._clients = [Client(self._address, series.port, keeps=series.keeps) for series in self._series]
         self._tasks = [
             asyncio.create_task(self._send_all(series, client))
             for series, client in zip(self._series, self._clients, strict=True)
@@ -85,7 +83,7 @@ class Prober:
             await asyncio.gather(*self._in_flight)
         finally:
             for client in self._clients:
-                await client.aclose()
+                client.close()
 
     def now_s(self) -> float:
         """Seconds since the beginning."""
@@ -96,11 +94,7 @@ class Prober:
         newest = (one for one in reversed(self.records[-2000:]) if one.series == series)
         return any(one.start_s >= since_s and not one.is_failed for one in newest)
 
-    def _client(self, *, keeps: bool) -> httpx.AsyncClient:
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=20 if keeps else 0)
-        return httpx.AsyncClient(verify=self._tls, trust_env=False, limits=limits, timeout=ANSWER_WITHIN_S)
-
-    async def _send_all(self, series: Series, client: httpx.AsyncClient) -> None:
+    async def _send_all(self, series: Series, client: Client) -> None:
         due_s, busy = 0.0, set[asyncio.Task[None]]()
         while not self._enough.is_set():
             if (ahead_s := due_s - self.now_s()) > 0:
@@ -115,20 +109,19 @@ class Prober:
                 self.records.append(Record(series.name, due_s, now_s, now_s, problem="not sent, too many on their way"))
             due_s += series.interval_s
 
-    async def _send(self, series: Series, client: httpx.AsyncClient, due_s: float) -> None:
-        url, start_s = f"http://{self._address}:{series.port}{series.path}", self.now_s()
-        status, problem, told = None, "", ""
+    async def _send(self, series: Series, client: Client, due_s: float) -> None:
+        start_s, status, problem, told = self.now_s(), None, "", ""
         try:
-            method = "GET" if series.body is None else "POST"
-            sending = client.request(method, url, json=series.body)
-            answer = await asyncio.wait_for(sending, ANSWER_WITHIN_S)
-            status, told = answer.status_code, reason_in(answer.content) if answer.status_code != 200 else ""
-        except (httpx.HTTPError, asyncio.TimeoutError) as error:
-            problem = type(error).__name__
+            status, body = await asyncio.wait_for(client.ask(series.path, series.body), ANSWER_WITHIN_S)
+            told = reason_in(body) if status != 200 else ""
+        except NoAnswer as error:
+            problem = str(error)
+        except asyncio.TimeoutError:
+            problem = f"nothing for {ANSWER_WITHIN_S:.0f} s"
         self.records.append(Record(series.name, due_s, start_s, self.now_s(), status, problem, told))
 
     async def _read_streams(self) -> None:
-        async with self._client(keeps=False) as client:
+        async with httpx.AsyncClient(trust_env=False, timeout=ANSWER_WITHIN_S) as client:
             while not self._enough.is_set():
                 seen = await self._read_stream(client)
                 self.streams.append(seen)
