@@ -65,6 +65,20 @@ def test_a_connection_made_before_the_end_gets_its_first_request_answered(start_
     assert adapter.exit_code() == 0
 
 
+def test_a_kept_connection_is_told_with_its_next_answer_that_it_was_the_last(start_adapter: Start) -> None:
+    adapter = start_adapter()
+    with Wire(adapter.port) as kept:
+        kept.send(b"GET / HTTP/1.1\r\nHost: x.local\r\n\r\n")
+        assert kept.answer().header("connection") == []
+        adapter.terminate()
+        adapter.event("draining")
+        kept.send(b"GET / HTTP/1.1\r\nHost: x.local\r\n\r\n")
+        answer = kept.answer()
+        assert (answer.status_line[9:12], answer.header("connection")) == ("200", ["close"])
+        assert kept.is_closed()
+    assert adapter.exit_code() == 0
+
+
 def test_a_connection_on_which_nothing_ever_comes_does_not_hold_up_the_end(start_adapter: Start) -> None:
     adapter = start_adapter(server={"drain_timeout_s": 3600})
     with Wire(adapter.port) as silent:

@@ -90,15 +90,30 @@ def test_one_text_model_on_the_disk_is_enough(host: PlayedHost) -> None:
     assert llm_phase("1") == 2
 
 
-def test_a_vllm_that_does_not_end_is_killed_and_what_it_left_on_the_cards_too(
+def test_vllm_serves_until_the_adapter_has_finished_its_answers_and_is_killed_then(host: PlayedHost) -> None:
+    llm_phase("2")
+    host.deaf = {VLLM, ADAPTER}  # neither ends by itself
+    host.calls.clear()
+    assert llm_phase("1") == 0
+    done = [words[1:] for words in host.calls if words[:2] in (["systemctl", "stop"], ["systemctl", "kill"])]
+    assert done == [
+        ["stop", "--no-block", SOCKET, ADAPTER],
+        ["kill", "--signal=SIGKILL", ADAPTER],  # out of patience
+        ["stop", "--no-block", VLLM],
+        ["kill", "--signal=SIGKILL", VLLM],
+    ]
+
+
+def test_an_adapter_that_does_not_end_is_killed_and_what_vllm_left_on_the_cards_too(
     host: PlayedHost, capsys: pytest.CaptureFixture[str]
 ) -> None:
     llm_phase("2")
-    host.deaf = {VLLM}
+    host.deaf = {VLLM, ADAPTER}
     host.orphans = {4711: "vllm", 4712: "somebody"}
     assert llm_phase("1") == 0
     said = capsys.readouterr().out
-    assert "killed, as it did not end: vllm.service" in said
+    assert "killed, as it did not end: ollama-adapter.service" in said
+    assert "killed, with no answers left to make: vllm.service" in said
     assert "left behind by vLLM: pid 4711" in said
     assert host.orphans == {4712: "somebody"}
     assert host.serving() == "1"

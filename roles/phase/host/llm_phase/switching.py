@@ -14,7 +14,7 @@ from llm_phase.placing import check, place
 from llm_phase.releases import BAD, changed_by_hand, current, judge, lacking, last_good, manifest_of
 from llm_phase.steps import answers, choose, free_the_cards, prove, restart, stale, start, stop
 
-VLLM_USER = "vllm"
+VLLM, VLLM_USER = "vllm.service", "vllm"
 
 # number: the wanted phase, "1" or "2". release: the one to put in place before, or None. by, command: what goes on record.
 # patience: seconds until what does not end is killed. back: go back to what served, when this does not come up.
@@ -34,6 +34,15 @@ def leaving(phases, number):
     """Units that run in the other phase and not in this one."""
     other = other_of(phases, number)
     return [unit for unit in other["units"] if unit not in phases[number]["units"]] if other else []
+
+
+def asked_first(gone):
+    """Of what goes, the units that finish answers for clients: all but vLLM, whose one client is the adapter.
+
+    vLLM serves until they have ended, and is killed then: its own end takes 4 to 6 s, in which nobody would be served, and which
+    save nothing. Its memory on the cards is free when it is gone, and systemd removes the rest of it (RemoveIPC=).
+    """
+    return [unit for unit in gone if unit != VLLM]
 
 
 def refuse_half_a_phase(phases, asked):
@@ -64,7 +73,8 @@ def plan(phases, asked):
     return [
         *([f"put in place: {', '.join(files)}"] if files else []),
         *([chooses] if number == "1" else []),
-        *([f"stop {', '.join(gone)}; kill what has not ended after a while"] if gone else []),
+        *([f"stop {', '.join(asked_first(gone))}; kill what has not ended after a while"] if asked_first(gone) else []),
+        *([f"kill {VLLM}, which has no answers left to make"] if VLLM in gone else []),
         *(["end processes of vLLM that no service holds and that are left on the cards"] if number == "1" else []),
         f"start {one['target']}: {', '.join(one['units'])}; restart what runs with other files",
         *(f"ask {unit} for a token ({shlex.join(words)})" for unit, words in one["gates"].items()),
@@ -143,12 +153,13 @@ def put_on_record(asked, result, begun, detail=""):
 def carry_out(phases, asked, begun):
     """Stop, free, start, restart what is stale, prove. Returns what was restarted. Raises Failure."""
     one, gone = phases[asked.number], leaving(phases, asked.number)
-    killed = stop(gone, asked.patience) if gone else []
-    if gone:
-        show(
-            begun,
-            f"stopped: {', '.join(gone)}" + (f"; killed, as it did not end: {', '.join(killed)}" if killed else ""),
-        )
+    if first := asked_first(gone):
+        killed = stop(first, asked.patience)
+        late = f"; killed, as it did not end: {', '.join(killed)}" if killed else ""
+        show(begun, f"stopped: {', '.join(first)}{late}")
+    if VLLM in gone:
+        killed = stop([VLLM], 0)
+        show(begun, f"{'killed, with no answers left to make' if killed else 'stopped'}: {VLLM}")
     orphans = free_the_cards(VLLM_USER) if asked.number == "1" else []
     if orphans:
         show(begun, f"killed on the cards, left behind by vLLM: pid {', '.join(map(str, orphans))}")

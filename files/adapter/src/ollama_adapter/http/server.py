@@ -53,16 +53,19 @@ class Clients:
             connection.check_time(now)
 
     def drain(self) -> None:
+        """From now on each answer is the last one on its connection, and says so."""
+        self.is_draining = True
+
+    def close_idle(self) -> None:
         """Take no further requests; idle connections end now, busy ones after their answer.
 
         A connection on which nothing has come yet was made a moment ago: its request is on its way: that is awaited.
         """
-        self.is_draining = True
         for connection in list(self.connections):
             connection.close_if_idle(spares_new=True)
-        asyncio.get_running_loop().call_later(_FIRST_REQUEST_WITHIN_S, self._close_idle)
+        asyncio.get_running_loop().call_later(_FIRST_REQUEST_WITHIN_S, self._close_new)
 
-    def _close_idle(self) -> None:
+    def _close_new(self) -> None:
         for connection in list(self.connections):
             connection.close_if_idle()
 

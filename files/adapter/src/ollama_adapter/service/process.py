@@ -18,6 +18,9 @@ from .peers import Place
 from .systemd import Notifier
 
 _SWEEP_S = 1.0
+# How long clients may go on asking while it stops. A kept connection that is closed at once takes the request with it that its client
+# sends at this moment, and few clients try again; those who ask this often are told with the answer that it was the last one.
+_LAST_REQUESTS_S = 0.5
 BACKLOG = 1024
 _ALONE = Place()
 
@@ -87,13 +90,14 @@ class _Service:
         busy = sum(not connection.is_idle for connection in self._clients.connections)
         self._notifier.stopping(f"finishing {busy} answers")
         self._log.event("draining", busy=busy, timeout_s=timeout_s)
+        self._clients.drain()
+        last_s = min(_LAST_REQUESTS_S, timeout_s)
+        await self._until_gone(last_s)
         for server in self._servers:
             server.close()  # with socket activation systemd keeps the socket: new clients wait for the next process
-        self._clients.drain()
+        self._clients.close_idle()
+        await self._until_gone(timeout_s - last_s)
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + timeout_s
-        while self._clients.connections and loop.time() < deadline:
-            await asyncio.sleep(0.05)
         cut = sum(not connection.is_idle for connection in self._clients.connections)
         self._clients.abort("the server is shutting down")
         deadline = loop.time() + 1.0
@@ -105,6 +109,13 @@ class _Service:
         self._application.close()
         await asyncio.sleep(0)
         self._log.event("stopped", cut=cut)
+
+    async def _until_gone(self, timeout_s: float) -> None:
+        """Wait until no client is connected, or out of time."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout_s
+        while self._clients.connections and loop.time() < deadline:
+            await asyncio.sleep(0.05)
 
     def _counts(self) -> tuple[int, int]:
         connections = self._clients.connections
