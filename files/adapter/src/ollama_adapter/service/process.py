@@ -18,8 +18,9 @@ from .peers import Place
 from .systemd import Notifier
 
 _SWEEP_S = 1.0
-# How long clients may go on asking while it stops. A kept connection that is closed at once takes the request with it that its client
-# sends at this moment, and few clients try again; those who ask this often are told with the answer that it was the last one.
+# How long clients may go on asking while it stops. A kept connection that is closed at once takes the request with it
+# that its client sends at this moment, and few clients try again; those who ask this often are told with the answer
+# that it was the last one.
 _LAST_REQUESTS_S = 0.5
 BACKLOG = 1024
 _ALONE = Place()
