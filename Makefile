@@ -44,6 +44,9 @@ soak: demo  ## half an hour of load on the demo's host, with restarts; every req
 test-faults: packages venv  ## break real hosts in every way we know, and write docs/faults.md; an hour (FAULTS="-k disk")
 	@$(SUDO) $(BIN)/python -m pytest -v tests/faults $(FAULTS)
 
+outage: packages venv  ## what clients see of each kind of change, on a lab host; a quarter of an hour, into docs/outage.md (OUTAGE="--only to-1")
+	@$(SUDO) env LLM_LAB_TEST_SUFFIX=outage $(BIN)/python -m tests.outage $(OUTAGE)
+
 docs: venv  ## make docs/settings.md from the code
 	@$(BIN)/python -m roles.settings_page > docs/settings.md
 
@@ -56,4 +59,4 @@ bench:  ## measure the adapter beside other proxies on this machine; a quarter o
 fuzz: venv  ## ten minutes of bad clients, bad upstreams and bad JSON for the adapter (FUZZ="--minutes 1 --target sse")
 	@$(BIN)/python -m tests.fuzz $(FUZZ)
 
-.PHONY: bench docs help packages venv demo demo-down test test-long test-quick test-faults check verify soak fuzz
+.PHONY: bench docs help packages venv demo demo-down test test-long test-quick test-faults check verify soak outage fuzz

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,16 @@ from lab import Host
 from tests.lab.adapter_load import Asking, answer_of, generated
 from tests.lab.deployments import Operator
 from tests.lab.vllm_probes import wait_until
+from tests.outage.measuring import clients_of
+from tests.outage.prober import SERIES
+from tests.outage.promises import PROMISES
 
 pytestmark = pytest.mark.lab
 UNIT = "ollama-adapter.service"
 TOKEN_FILE = "/etc/llm/credentials/adapter-token"
+RARE = [
+    replace(series, interval_s=series.interval_s * 5) for series in SERIES
+]  # a busy machine must not look like a failure
 BASE, VIRTUAL = "llama2:7b", "pirate:latest"
 
 
@@ -92,6 +99,16 @@ def test_restarts_and_an_upgrade_under_load_fail_no_request_and_virtual_models_o
     assert generated(host.address, VIRTUAL) == ""
     assert answer_of(host.address, "DELETE", "/api/delete", {"model": VIRTUAL})[0] == 200
     assert listed().startswith("404")
+
+
+def test_a_restart_fails_no_request_whether_clients_keep_their_connections_or_not(host: Host) -> None:
+    def restarted() -> list[str]:
+        return [host.ssh(["systemctl", "restart", UNIT]).stdout for _ in range(3)]
+
+    seen = clients_of(host.address, restarted, RARE)
+    for promise in ("no failure", "vision"):
+        verdict = PROMISES[promise](seen)
+        assert verdict.is_kept, f"{verdict.sentence}: {verdict.detail}"
 
 
 def test_the_adapter_reads_the_models_own_files_though_it_has_a_user_of_its_own(host: Host) -> None:

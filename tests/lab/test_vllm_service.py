@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
 from lab import Host
 from tests.lab.deployments import Operator
 from tests.lab.vllm_probes import API, CONFIGURATION, ENGINE, RECORD, Clients, Vllm, ask, stop_in_mid_stream, wait_until
+from tests.outage.measuring import clients_of
+from tests.outage.prober import SERIES
+from tests.outage.promises import PROMISES
 
 pytestmark = pytest.mark.lab
+TEXT = next(replace(series, interval_s=1.0) for series in SERIES if series.name == "11434 generate")
 # A start that hangs as long as the configuration has this sign in it; vLLM itself was seen to hang while loading.
 HANGS = """[Service]
 TimeoutStartSec=60
@@ -41,7 +46,8 @@ def test_when_a_process_of_vllm_is_killed_all_of_it_goes_and_it_serves_again_whi
     vllm: Vllm, victim: str
 ) -> None:
     before, restarts = vllm.processes(), vllm.restarts
-    with Clients(vllm.host) as clients:
+
+    def killed() -> list[str]:
         vllm.signal(victim, "KILL")
         wait_until("systemd restarts it", lambda: vllm.restarts > restarts)
         # The next start has not begun or is at its beginning: what is left now would hold the card's memory for good.
@@ -49,6 +55,14 @@ def test_when_a_process_of_vllm_is_killed_all_of_it_goes_and_it_serves_again_whi
         wait_until("the record of the last good start is gone", lambda: vllm.file(RECORD) is None)
         wait_until("clients get a reason", clients.refusals)
         vllm.wait_for_state("active")
+        return []
+
+    with Clients(vllm.host) as clients:
+        seen = clients_of(vllm.host.address, killed, [TEXT], streams=1)
+    # The stream that was on its way ends with a line that says why, and so does none of the others without a reason.
+    for promise in ("error lines", "told streams"):
+        verdict = PROMISES[promise](seen)
+        assert verdict.is_kept, f"{verdict.sentence}: {verdict.detail}"
     assert_serves_with_the_deployed_inputs(vllm)
     assert vllm.restarts == restarts + 1
     assert clients.broken == []

@@ -16,7 +16,6 @@ How it is measured
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import os
 import sys
@@ -32,7 +31,7 @@ from lab.locking import locked
 from lab.progress import Report, to_stderr
 from tests.lab.deployments import CHECKOUT, SUFFIX, operator_of
 from tests.outage.changes import CHANGES, ChangeFailed, Scene
-from tests.outage.measuring import as_json, watch
+from tests.outage.measuring import as_json, watched
 from tests.outage.page import table, with_table
 from tests.outage.records import write
 from tests.soak.report import commit
@@ -64,7 +63,7 @@ def measure(scene: Scene, only: Sequence[str], raw: Path | None, report: Report)
         if only and change.name not in only:
             continue
         report(f"{change.title} …")
-        seen = asyncio.run(watch(change, scene))
+        seen = watched(change, scene)
         if raw is not None:
             write(raw / f"{change.name}.jsonl", seen.records)
             write(raw / f"{change.name}.streams.jsonl", seen.streams)
@@ -72,7 +71,8 @@ def measure(scene: Scene, only: Sequence[str], raw: Path | None, report: Report)
         for one in changes[-1]["verdicts"]:
             report(f"    {'kept' if one['is_kept'] else 'BROKEN'}: {one['sentence']}: {one['detail']}")
     at = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    return {"date": at, "machine": machine(), "commit": commit(), "changes": changes}
+    load = [round(one, 1) for one in os.getloadavg()]
+    return {"date": at, "machine": machine(), "load_average": load, "commit": commit(), "changes": changes}
 
 
 def run(options: argparse.Namespace, report: Report) -> dict[str, Any]:
