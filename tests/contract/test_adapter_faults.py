@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,6 +16,7 @@ from tests.contract.wire import Wire, get, post, request
 ASK = {"model": "llama2", "prompt": "x"}
 CHAT = {"model": "llama2", "messages": [{"role": "user", "content": "x"}]}
 WHOLE = {**ASK, "stream": False}
+Eventually = Callable[[Callable[[], bool]], None]
 
 
 def lines(body: str) -> list[dict[str, Any]]:
@@ -124,12 +127,30 @@ def test_a_refusal_of_vllms_keeps_its_message(
 )
 @pytest.mark.parametrize("body", [ASK, WHOLE])
 def test_an_engine_that_dies_or_drains_is_a_503_to_come_back_for(
-    adapter: AdapterProcess, vllm: VllmStandIn, message: str, body: dict[str, Any]
+    adapter: AdapterProcess, vllm: VllmStandIn, message: str, body: dict[str, Any], eventually: Eventually
 ) -> None:
     vllm.behaviour = Behaviour(status=500, error=message)
     answer = post(adapter.port, "/api/generate", body)
     assert (answer.status_line[9:12], answer.header("retry-after")) == ("503", ["5"])
     assert json.loads(answer.body)["error"] == f"vLLM is going down and will be started again: {message}"
+    vllm.behaviour = Behaviour()
+    eventually(lambda: post(adapter.port, "/api/generate", WHOLE).status_line[9:12] == "200")
+
+
+def test_of_a_vllm_that_drains_clients_are_told_without_asking_it_until_it_serves_again(
+    adapter: AdapterProcess, vllm: VllmStandIn, eventually: Eventually
+) -> None:
+    vllm.behaviour = Behaviour(status=500, error="cannot schedule new futures after shutdown")
+    first = post(adapter.port, "/api/generate", WHOLE)
+    vllm.behaviour = Behaviour(is_hanging=True)  # as it does in the middle of its end
+    for path, body in (("/api/generate", WHOLE), ("/api/generate", ASK)):
+        answer = post(adapter.port, path, body)
+        assert (answer.status_line, answer.body) == (first.status_line, first.body)
+        assert answer.header("retry-after") == ["5"]
+    time.sleep(1.5)  # it has been asked meanwhile, and said nothing
+    assert post(adapter.port, "/api/generate", WHOLE).body == first.body
+    vllm.behaviour = Behaviour()
+    eventually(lambda: post(adapter.port, "/api/generate", WHOLE).status_line[9:12] == "200")
 
 
 def test_a_vllm_with_another_model_is_not_ready_rather_than_missing(adapter: AdapterProcess, vllm: VllmStandIn) -> None:

@@ -133,6 +133,7 @@ class Application:
         """Called once a second."""
         for backend in self.catalogue.backends:
             backend.upstream.sweep(now)
+            backend.leaving.sweep()
         for finder in self._fact_finders:
             finder.sweep(now)
         if self.vision_upstream is not None:

@@ -9,6 +9,7 @@ from ..ollama.times import FOREVER_S, Stamps, parse_duration
 from ..settings import VllmSettings
 from ..upstream.client import Upstream
 from ..upstream.pool import Pool
+from ..vllm.leaving import Leaving
 from ..vllm.to_vllm import TextModel
 from .directory import DirectoryFacts
 from .facts import ASSUMED_CONTEXT, ModelFacts, ServedFacts, combined
@@ -26,6 +27,7 @@ class Backend:
                 for url in (settings.url, *settings.replicas)
             ]
         )
+        self.leaving = Leaving(self.upstream, settings.served_model)
         self.facts = combined(settings)
         self.model = TextModel(
             served_model=settings.served_model,

@@ -17,6 +17,7 @@ from .collecting import CollectingWriter
 from .fitting import Fitted, Fitting, needs_counting
 from .frames import Usage, error_text, is_overflow
 from .generated_ids import context_of
+from .leaving import is_going_down, told
 from .stops import most_stops
 from .thoughts import OPENING, ThoughtSplitter
 from .to_vllm import TextModel, VllmRequest, from_ids, text_prompt, to_vllm
@@ -24,7 +25,6 @@ from .token_calls import TokenCalls
 
 BUSY = "server busy, please try again.  maximum pending requests exceeded"
 # What vLLM answers with status 500 while its engine dies or drains (0.32.0, measured): it will be back.
-GOING_DOWN = ("EngineCore encountered an issue", "cannot schedule new futures after shutdown")
 NO_MULTIMODAL = (
     '{"error":{"code":400,"message":"Multimodal data provided, but model does not support multimodal requests.",'
     '"type":"invalid_request_error"}}'
@@ -77,6 +77,9 @@ class Generation:
             self._exchange.respond_error(400, NO_MULTIMODAL)
             return
         self._request.response_format()  # a bad one is refused before anything is sent
+        if leaving := self._backend.leaving.message:
+            self._exchange.respond_error(503, told(leaving), [RETRY_AFTER])
+            return
         has_context = bool(self._request.context) and not self._request.raw
         model = self._backend.model
         if has_context or needs_counting(self._request, model, text_prompt(self._request, model)):
@@ -244,8 +247,9 @@ class Generation:
             self._fit()
         elif self._status == 503:
             self._exchange.respond_error(503, BUSY, [RETRY_AFTER])
-        elif self._status == 500 and any(text in message for text in GOING_DOWN):
-            self._exchange.respond_error(503, f"vLLM is going down and will be started again: {message}", [RETRY_AFTER])
+        elif is_going_down(self._status, message):
+            self._backend.leaving.noted(message)
+            self._exchange.respond_error(503, told(message), [RETRY_AFTER])
         elif self._status == 404:
             served = self._backend.settings.served_model
             text = f"vLLM does not serve {served!r} (vllm.served_model): {message}"

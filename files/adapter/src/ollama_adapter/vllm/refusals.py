@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from ..upstream.fetching import Fetched
 from .frames import error_text
-from .generation import BUSY, GOING_DOWN, RETRY_AFTER
+from .generation import BUSY, RETRY_AFTER
+from .leaving import is_going_down, told
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,8 @@ def refusal(answer: Fetched, served_model: str) -> Refusal:
     message = error_text(answer.body) or plain or f"status {answer.status}"
     if answer.status == 503:
         return Refusal(503, BUSY, (RETRY_AFTER,))
-    if answer.status == 500 and any(text in message for text in GOING_DOWN):
-        return Refusal(503, f"vLLM is going down and will be started again: {message}", (RETRY_AFTER,))
+    if is_going_down(answer.status, message):
+        return Refusal(503, told(message), (RETRY_AFTER,))
     if answer.status == 404:
         text = f"vLLM does not serve {served_model!r} (vllm.served_model): {message}"
         return Refusal(503, text, (RETRY_AFTER,))
