@@ -32,12 +32,18 @@ def table(results: dict[str, Any]) -> str:
         if not one["is_kept"]
     ]
     lines = [f"| {' | '.join(row)} |" for row in (HEAD, ("---", *["---:"] * (len(HEAD) - 2), "---"), *rows)]
-    lines += ["", f"{results['date'][:10]}, {results['machine']}, commit {results['commit']}."]
+    lines += [
+        "",
+        f"{results['date'][:10]}, {results['machine']}, load {results['load_average'][2]:g}, commit {results['commit']}.",
+    ]
     return "\n".join([*lines, *(["", "Broken:", "", *broken] if broken else [])]) + "\n"
 
 
 def _row(change: dict[str, Any]) -> tuple[str, ...]:
     text, vision, refused = change["text"], change["vision"], change["refusals"]
+    is_promised = any(
+        "503" in one["sentence"] for one in change["verdicts"]
+    )  # elsewhere a start of the adapter is in it
     kept = "–" if not change["verdicts"] else "yes"
     if not all(one["is_kept"] for one in change["verdicts"]):
         kept = "**no**"
@@ -47,7 +53,7 @@ def _row(change: dict[str, Any]) -> tuple[str, ...]:
         f"{text['outage_s']:.2f} s" if text["failed"] else "–",
         f"{change['start_s']:.2f} s" if change["start_s"] is not None else "–",
         f"{text['worst_latency_s']:.2f} s",
-        f"{refused['p99_s'] * 1000:.0f} ms" if refused["count"] else "–",
+        f"{refused['p99_s'] * 1000:.0f} ms" if is_promised else "–",
         f"{vision['failed']} of {vision['sent']:,}",
         kept,
     )

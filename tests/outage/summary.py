@@ -69,15 +69,17 @@ def summarised(records: Sequence[Record]) -> Summary:
 
 
 def refusals(records: Iterable[Record]) -> Refusals:
-    """Of the answers with 503."""
-    refused = sorted((one for one in records if one.status == 503), key=lambda one: one.latency_s)
-    if not refused:
-        return Refusals(0, 0, 0.0, 0.0)
+    """Of the answers with 503. Their times are of requests sent after the first of them was given: who waits for an answer of a
+    server when it dies cannot be told sooner.
+    """
+    refused = [one for one in records if one.status == 503]
+    known_s = min((one.end_s for one in refused), default=0.0)
+    took_s = sorted(one.latency_s for one in refused if one.start_s >= known_s)
     return Refusals(
         count=len(refused),
         without_reason=sum(not one.told for one in refused),
-        p99_s=refused[quantile_index(len(refused), 0.99)].latency_s,
-        worst_s=refused[-1].latency_s,
+        p99_s=took_s[quantile_index(len(took_s), 0.99)] if took_s else 0.0,
+        worst_s=took_s[-1] if took_s else 0.0,
     )
 
 

@@ -78,9 +78,14 @@ def test_without_a_request_there_is_no_success() -> None:
 
 def test_of_refusals_is_told_how_long_they_took_and_how_many_gave_no_reason() -> None:
     bare = Record("11434 generate", 0.0, 0.0, 0.05, 503)
-    found = refusals([*(at(n, 503, took_s=0.001 * n) for n in range(1, 100)), bare, at(3.0)])
+    found = refusals([bare, *(at(n, 503, took_s=0.001 * n) for n in range(1, 100)), at(3.0)])
     assert (found.count, found.without_reason) == (100, 1)
-    assert [found.p99_s, found.worst_s] == pytest.approx([0.098, 0.099])
+    assert [found.p99_s, found.worst_s] == pytest.approx([0.099, 0.099])
+
+
+def test_who_waited_for_a_server_when_it_died_is_told_no_sooner() -> None:
+    waited = [at(1.0, 503, took_s=4.0), at(2.0, 503, took_s=3.0)]
+    assert refusals([*waited, at(5.5, 503)]).worst_s == pytest.approx(0.01)
 
 
 @pytest.mark.parametrize(("count", "index"), [(1, 0), (2, 1), (99, 98), (100, 98), (101, 99), (1000, 989)])
@@ -127,7 +132,7 @@ def test_a_switch_during_which_nothing_failed_was_none() -> None:
     ],
 )
 def test_while_vllm_is_away_only_503s_with_a_reason_and_soon_will_do(bad: list[Record], is_kept: bool) -> None:
-    refused = [at(5.1, 503, "11434 generate")]
+    refused = [at(5.0, 503, "11434 generate"), at(5.1, 503, "11434 generate")]
     assert judged("reasons", seen([*refused, *bad])).is_kept is is_kept
 
 
