@@ -51,6 +51,14 @@ class Steps:
         serves_phase_1(self.host)
         return "rollback"
 
+    def release_before(self) -> str:
+        """Back to the good release before this one, where there is one."""
+        done = self.a.rollback("--data", "to=previous", hosts=[self.host])
+        if done.status:
+            assert "no good release before the one in place" in done.output, done.output
+            return "rollback to=previous, refused: there is none"
+        return "rollback to=previous"
+
     def breaks(self) -> str:
         what = self.chance.choice(BREAKS)
         self.host.ssh(what, check=False, timeout=300)
@@ -79,7 +87,7 @@ def test_a_random_sequence(
 ) -> None:
     steps = Steps(host, operator, operator.of_next_version(tmp_path), chance)
     every: list[Callable[[], str]] = [
-        steps.deploy_a, steps.deploy_b, steps.rollback, steps.breaks, steps.reboot, steps.cut
+        steps.deploy_a, steps.deploy_b, steps.rollback, steps.release_before, steps.breaks, steps.reboot, steps.cut
     ]  # fmt: skip
     done: list[str] = []
     for _ in range(STEPS):

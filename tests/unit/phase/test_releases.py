@@ -255,6 +255,7 @@ def test_phase_2_of_a_new_release_that_does_not_come_up_ends_in_the_last_good_re
     assert llm_phase("2", "--return") == 1
     assert modules()["releases"].verdict_of(B)["result"] == "bad"
     assert live(host)["vllm.yaml"] == "a"
+    assert host.serving() == "1"  # what served before
 
 
 def test_previous_is_the_good_one_before_never_a_bad_one_and_never_a_newer_one(

@@ -214,8 +214,10 @@ def go_back(phases, asked, served, reason):
             complain(f"that release {tried} is bad cannot be written down: {problem}")
     again = asked._replace(command=f"{asked.command}: return", back=False)
     if good and good != tried and not lacking(good):
-        complain(f"going back to release {good}, the last good one")
-        return switch(phases, again._replace(number=str(manifest_of(good)["phase"]), release=good)) in (0, 4)
+        # Whoever went back to Phase 1 by hand before this deploy had a reason to.
+        number = served if served in phases and served != asked.number else str(manifest_of(good)["phase"])
+        complain(f"going back to release {good}, the last good one, in Phase {number}")
+        return switch(phases, again._replace(number=number, release=good)) in (0, 4)
     for number in dict.fromkeys((served, "1")):
         if number in phases and number != asked.number and not missing(phases[number]):
             complain(f"going back to Phase {number}" + (", which served before" if number == served else ""))
