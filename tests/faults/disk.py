@@ -39,6 +39,7 @@ class Disk:
         subprocess.run(["mount", "-o", "loop,discard", str(self.image), str(self.mount)], check=True)
         (self.mount / "lost+found").rmdir()  # the lab takes every name here for a host
         self.mount.chmod(0o700)
+        self.folder.parent.mkdir(parents=True, exist_ok=True)  # of a lab that never had a host
         self.folder.symlink_to(self.mount)
 
     def remove(self) -> None:
