@@ -12,6 +12,7 @@ from pyinfra.api import FactBase, FunctionCommand, Host, State, operation
 from roles.secrets import privileges
 
 POLL_S = 2.0
+FULL_MIB = 32  # less is left: the reason, and the journal had no room to say so
 
 
 class MissingPaths(FactBase[list[str]]):
@@ -47,7 +48,7 @@ def _run(state: State, host: Host, unit: str, results: tuple[str, ...], folder: 
     begin = f"systemctl daemon-reload; systemctl reset-failed {unit} 2>/dev/null; systemctl start --no-block {unit}"
     ok, output = host.run_shell_command(begin, **sudo)
     if not ok:
-        return _give_up(host, unit, f"it does not start: {output.stderr}", sudo)
+        return _give_up(host, unit, f"it does not start: {output.stderr}", folder, sudo)
     look = (
         # The state first: a result that appears in between then counts, instead of looking like an end without it.
         f"systemctl show -p ActiveState -p Job {unit} | sort | cut -d= -f2 | paste -sd' '; "
@@ -65,7 +66,7 @@ def _run(state: State, host: Host, unit: str, results: tuple[str, ...], folder: 
             if lines[1] == "0" and active in ("inactive", "active"):
                 return True
             if active in ("failed", "inactive") and not job.strip():  # with a job it only waits for its turn
-                return _give_up(host, unit, "it ended without everything", sudo)
+                return _give_up(host, unit, "it ended without everything", folder, sudo)
             if lines[2] != size:
                 size, moved = lines[2], time.monotonic()
             if lines[3:] and lines[3] != said:
@@ -73,11 +74,14 @@ def _run(state: State, host: Host, unit: str, results: tuple[str, ...], folder: 
                 logger.info(f"{host.print_prefix}{said}")
         if time.monotonic() - moved > stall_s:
             host.run_shell_command(f"systemctl stop {unit}", **sudo)
-            return _give_up(host, unit, f"no byte has come for {stall_s} s", sudo)
+            return _give_up(host, unit, f"no byte has come for {stall_s} s", folder, sudo)
         time.sleep(POLL_S)
 
 
-def _give_up(host: Host, unit: str, reason: str, sudo: dict[str, object]) -> bool:
+def _give_up(host: Host, unit: str, reason: str, folder: str, sudo: dict[str, object]) -> bool:
+    _, output = host.run_shell_command(f"df --output=avail -BM {shlex.quote(folder)} | tail -1 | tr -dc 0-9", **sudo)
+    if output.stdout.strip().isdigit() and int(output.stdout) < FULL_MIB:
+        logger.error(f"{host.print_prefix}no space left below {folder}: {output.stdout.strip()} MiB; df -h {folder}")
     _, output = host.run_shell_command(f"journalctl -u {unit} -n 12 -o cat --no-pager", **sudo)
     logger.error(f"{host.print_prefix}{unit}: {reason}. Its last lines:")
     for line in output.stdout_lines:

@@ -72,7 +72,8 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
     if report.failed and call.excinfo is not None:
-        text = f"{call.excinfo.typename}: {call.excinfo.value}".partition("\nassert ")[0]
+        # The end of what was printed, which is where the reason is.
+        text = f"{call.excinfo.typename}: …{str(call.excinfo.value).partition(chr(10) + 'assert ')[0].strip()[-300:]}"
         write(item, row_of(fault_of(item), f"**failed** in {report.when}: {text}", None, item.config.stash[_seen]))
     return report
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import subprocess
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Protocol
 
 from lab import Host
 from tests.lab.deployments import Operator, Result
 
+ADAPTER = "files/adapter/src/ollama_adapter/__init__.py"
 DROP_IN = "/run/systemd/system/{unit}.d/fault.conf"
 
 
@@ -53,6 +55,14 @@ def drop_in(host: Host, unit: str, text: str) -> None:
     """Change a unit until the next test."""
     path = DROP_IN.format(unit=unit)
     host.ssh(f"mkdir -p {path.rpartition('/')[0]} && cat > {path} && systemctl daemon-reload", stdin=text)
+
+
+def next_version(operator: Operator, folder: Path) -> Operator:
+    """Somebody whose adapter no host has yet; `folder` must be another one each time, as a test's own is."""
+    somebody = operator.of_next_version(folder)
+    with (folder / ADAPTER).open("a") as source:
+        source.write(f"# {folder} at {time.time()}\n")
+    return somebody
 
 
 def last_step(result: Result) -> str:

@@ -9,7 +9,7 @@ import pytest
 
 from lab import Host
 from tests.faults.promises import assert_promises_kept
-from tests.faults.runs import Record, assert_unchanged_by_a_second_run, converge, last_step
+from tests.faults.runs import Record, assert_unchanged_by_a_second_run, converge, last_step, next_version
 from tests.faults.watch import Watch
 from tests.lab.deployments import Operator
 from tests.lab.test_deploy import serves_phase_1, serves_phase_2
@@ -96,7 +96,7 @@ def test_no_memory_to_load(host: Host, operator: Operator, record: Record) -> No
 
 @pytest.mark.fault("an adapter that cannot start, at a deploy forward")
 def test_an_adapter_that_cannot_start(host: Host, operator: Operator, record: Record, tmp_path: Path) -> None:
-    somebody = operator.of_next_version(tmp_path)
+    somebody = next_version(operator, tmp_path)
     with (tmp_path / "files/adapter/src/ollama_adapter/__init__.py").open("a") as source:
         source.write(CANNOT_START)
     until_served, said = fails_forward_and_goes_back(host, somebody)

@@ -11,7 +11,7 @@ import pytest
 
 from lab import Host
 from tests.faults.promises import assert_promises_kept, look
-from tests.faults.runs import Record, assert_unchanged_by_a_second_run, converge
+from tests.faults.runs import Record, assert_unchanged_by_a_second_run, converge, next_version
 from tests.faults.watch import Watch
 from tests.lab.deployments import Operator
 from tests.lab.test_deploy import serves_phase_1, serves_phase_2
@@ -24,7 +24,7 @@ FREE_WITHIN_S = 150.0
 
 @pytest.mark.fault("ssh session killed while the adapter's next version is installed")
 def test_a_session_that_is_killed(host: Host, operator: Operator, record: Record, tmp_path: Path) -> None:
-    somebody = operator.of_next_version(tmp_path)
+    somebody = next_version(operator, tmp_path)
     with Watch(host) as watch:
         said = somebody.deploy_until(
             "Adapter | Install the adapter", [host], lambda run: host.ssh(END_SESSIONS), pause_s=0.2
@@ -40,7 +40,7 @@ def test_a_session_that_is_killed(host: Host, operator: Operator, record: Record
 
 @pytest.mark.fault("cable pulled for 20 s while the adapter's next version is installed")
 def test_a_cable_that_is_pulled_for_a_while(host: Host, operator: Operator, record: Record, tmp_path: Path) -> None:
-    somebody = operator.of_next_version(tmp_path)
+    somebody = next_version(operator, tmp_path)
 
     def pull(run: subprocess.Popen[str]) -> None:
         host.partition()

@@ -12,7 +12,7 @@ import pytest
 from lab import Host
 from tests.faults.disk import Disk
 from tests.faults.promises import assert_promises_kept, broken_promises, look
-from tests.faults.runs import Record, assert_unchanged_by_a_second_run, converge, disturb_after
+from tests.faults.runs import Record, assert_unchanged_by_a_second_run, converge, disturb_after, next_version
 from tests.faults.watch import Watch
 from tests.lab.deployments import Operator
 from tests.lab.test_deploy import serves_phase_1, serves_phase_2, serves_vision
@@ -67,7 +67,7 @@ def test_a_deploy_forward(
     cut_host: Host, operator: Operator, chance: random.Random, record: Record, nth: int, tmp_path: Path
 ) -> None:
     # Every other one brings a version of the adapter that the host does not run.
-    somebody = operator.of_next_version(tmp_path) if nth % 2 else operator
+    somebody = next_version(operator, tmp_path) if nth % 2 else operator
     cut_host.ssh("llm-phase 1", timeout=120)
     moment = chance.uniform(1, FORWARD_S)
     cut_in_a_run(cut_host, somebody, "deploy.py", moment, 2, record)

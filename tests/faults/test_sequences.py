@@ -13,7 +13,7 @@ import pytest
 
 from lab import Host
 from tests.faults.promises import assert_promises_kept
-from tests.faults.runs import Record, assert_unchanged_by_a_second_run, converge, disturb_after
+from tests.faults.runs import Record, assert_unchanged_by_a_second_run, converge, disturb_after, next_version
 from tests.faults.watch import Watch
 from tests.lab.deployments import Operator
 from tests.lab.test_deploy import serves_phase_1, serves_phase_2
@@ -85,7 +85,7 @@ class Steps:
 def test_a_random_sequence(
     host: Host, operator: Operator, chance: random.Random, record: Record, nth: int, tmp_path: Path
 ) -> None:
-    steps = Steps(host, operator, operator.of_next_version(tmp_path), chance)
+    steps = Steps(host, operator, next_version(operator, tmp_path), chance)
     every: list[Callable[[], str]] = [
         steps.deploy_a, steps.deploy_b, steps.rollback, steps.release_before, steps.breaks, steps.reboot, steps.cut
     ]  # fmt: skip

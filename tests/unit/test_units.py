@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from roles import adapter, monitoring, ollama, phase, vllm
-from roles.layout import PHASE_ALIAS, PHASE_TARGETS, PHASE_UNITS
+from roles.layout import PHASE_ALIAS, PHASE_TARGETS, PHASE_UNITS, snapshot
 from roles.rendering import render, systemd_word
 from roles.site import Site, site_from
 
@@ -76,6 +76,13 @@ def test_systemd_understands_every_line(site: Site, analyze: str, tmp_path: Path
         if "is not executable" not in line
     ]
     assert said == []
+
+
+def test_a_download_that_fails_leaves_a_running_vllm_alone_and_none_starts_without_its_model(site: Site) -> None:
+    lines = units(site)["vllm.service"].splitlines()
+    assert "Wants=vllm-model.service" in lines
+    assert not [line for line in lines if "vllm-model" in line and line.startswith(("Requires", "BindsTo", "PartOf"))]
+    assert f"AssertPathExists={snapshot(site).marker}" in lines
 
 
 @pytest.mark.parametrize(

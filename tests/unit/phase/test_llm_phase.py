@@ -308,6 +308,14 @@ def test_a_failed_way_forward_leaves_the_choice_of_the_next_boot_alone(host: Pla
     assert host.enabled == {TARGETS["1"]}
 
 
+def test_a_cause_that_is_far_above_the_last_words_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = ["ValueError: 900 GiB are not there", *(f"  frame {n}" for n in range(100)), "RuntimeError: see root cause above"]
+    done = subprocess.CompletedProcess([], 0, "\n".join(said) + "\n", "")
+    monkeypatch.setattr(modules()["host"], "run", lambda *words, **options: done)
+    shown = modules()["host"].journal(["vllm.service"], lines=5).splitlines()
+    assert shown == [said[0], *said[-5:]]
+
+
 def test_a_journal_that_is_no_text_hides_nothing() -> None:
     done = modules()["host"].run("printf", "\\xff")
     assert done.stdout == "\ufffd"

@@ -3,6 +3,7 @@
 import datetime
 import os
 import pwd
+import re
 import shlex
 import subprocess
 
@@ -106,10 +107,17 @@ def is_proved(units, unit, gate):
         return False
 
 
+CAUSE = re.compile(r"\b\w+(?:Error|Exception): \S")
+
+
 def journal(units, lines=12):
-    """The last lines of each unit, not everything."""
+    """The last lines of the units; before them those that name an error: vLLM's cause is two hundred lines above its last words."""
     words = [word for unit in units for word in ("-u", unit)]
-    return run("journalctl", "-n", str(lines), "-o", "cat", "--no-pager", *words).stdout.rstrip() if words else ""
+    if not words:
+        return ""
+    said = run("journalctl", "-n", "300", "-o", "cat", "--no-pager", *words).stdout.rstrip().splitlines()
+    causes = list(dict.fromkeys(line for line in said[:-lines] if CAUSE.search(line)))
+    return "\n".join(causes[-3:] + said[-lines:])
 
 
 def on_the_cards():
