@@ -17,6 +17,7 @@ from tests.lab.test_deploy import serves_phase_2
 AHEAD = (
     "find /etc/llm /opt/llm /var/lib/llm /run/llm /etc/systemd/system /usr/local/lib/llm /usr/local/bin -xdev "
     "-exec touch -h -d '+1 year' {} +; "
+    "systemctl daemon-reload; "  # a unit file that is newer than systemd's reading of it is a reason to read it
     "date -d '+1 year' -u +'alice (llm-phase 2), since %FT%T+00:00, pid 1' > /run/llm/lock"
 )
 

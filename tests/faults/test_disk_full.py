@@ -24,9 +24,7 @@ def test_while_unpacking(host: Host, operator: Operator, disk: Disk, record: Rec
     somebody = next_version(operator, tmp_path)
     complete = host.ssh("ls /opt/llm/adapter/*/.complete").stdout
     with Watch(host) as watch:
-        said = somebody.deploy_until(
-            "Adapter | Install the adapter", [host], lambda run: disk.fill(), pause_s=0.2
-        )
+        said = somebody.deploy_until("Adapter | Install the adapter", [host], lambda run: disk.fill(), pause_s=0.2)
         assert NO_SPACE in said.replace("no space", "No space"), said
         assert broken_promises(look(host)) == []
         disk.empty()

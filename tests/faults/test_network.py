@@ -29,7 +29,8 @@ def test_a_session_that_is_killed(host: Host, operator: Operator, record: Record
         said = somebody.deploy_until(
             "Adapter | Install the adapter", [host], lambda run: host.ssh(END_SESSIONS), pause_s=0.2
         )
-        assert "No hosts remaining" in said, said
+        # Between two commands pyinfra ends with its own traceback, and with every other host of the run.
+        assert "No hosts remaining" in said or "EOFError" in said, said
         assert_promises_kept(host)
         converge(somebody, host)
     serves_phase_2(host)
