@@ -202,8 +202,8 @@ def unit_current(unit: str, inputs: dict[str, str]) -> Commands:
 
 def _go_back(unit: str, what: str) -> str:
     """The shell's words for: show the unit's last lines, have the host return to the last good release, and fail."""
-    back = on_host("return", "--why", f"{unit} did not {what}")
-    return f"{{ journalctl -u {unit} -n 20 -o cat --no-pager >&2; {back} >&2; exit 1; }}"
+    back = on_host("return", "--unit", unit, "--why", f"{unit} did not {what}")
+    return f"{{ {back} >&2; exit 1; }}"
 
 
 class IsProved(FactBase[bool]):

@@ -309,7 +309,11 @@ def test_a_failed_way_forward_leaves_the_choice_of_the_next_boot_alone(host: Pla
 
 
 def test_a_cause_that_is_far_above_the_last_words_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    said = ["ValueError: 900 GiB are not there", *(f"  frame {n}" for n in range(100)), "RuntimeError: see root cause above"]
+    said = [
+        "ValueError: 900 GiB are not there",
+        *(f"  frame {n}" for n in range(100)),
+        "RuntimeError: see root cause above",
+    ]
     done = subprocess.CompletedProcess([], 0, "\n".join(said) + "\n", "")
     monkeypatch.setattr(modules()["host"], "run", lambda *words, **options: done)
     shown = modules()["host"].journal(["vllm.service"], lines=5).splitlines()

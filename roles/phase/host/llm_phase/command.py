@@ -67,6 +67,7 @@ def parser():
     )
     top.add_argument("--run", metavar="TOKEN", help="of the pyinfra run that has the lock of this host")
     top.add_argument("--why", default="", help="of `return`: what did not come up; goes on record")
+    top.add_argument("--unit", help="of `return`: the unit that did not, whose last lines are shown")
     top.add_argument("-n", type=int, default=20, metavar="N", help="lines of the log (default: %(default)s)")
     return top
 

@@ -4,7 +4,7 @@ import time
 
 from llm_phase.audit import note, record, recorded
 from llm_phase.errors import Refusal
-from llm_phase.host import look, read_phases, serving
+from llm_phase.host import journal, look, read_phases, serving
 from llm_phase.output import complain, say
 from llm_phase.placing import activate, finish
 from llm_phase.releases import GOOD, current, judge, manifest_of, prune
@@ -59,6 +59,7 @@ def returned(options):
     phases = read_phases()
     number = str(recorded() or serving(phases, look(phases)) or "2")
     asked = Asked(number, None, options.by, options.command, options.patience, False)
+    complain(f"{options.why}\n{journal([options.unit] if options.unit else [])}")
     on_record(options, current(), "failed", time.monotonic(), options.why[:300])
     return 0 if go_back(phases, asked, None, options.why[:300]) else 1
 
