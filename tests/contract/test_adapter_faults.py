@@ -87,6 +87,16 @@ def test_before_the_first_line_an_error_has_a_status_of_its_own(
     assert list(json.loads(answer.body)) == ["error"]
 
 
+@pytest.mark.parametrize("body", [WHOLE, {**WHOLE, "options": {"stop": ["never", "said"]}}, ASK])
+def test_an_answer_that_a_stopping_vllm_gives_up_is_a_503_to_come_back_for(
+    adapter: AdapterProcess, vllm: VllmStandIn, body: dict[str, Any]
+) -> None:
+    vllm.behaviour = Behaviour(abort_after=0)
+    answer = post(adapter.port, "/api/generate", body)
+    assert (answer.status_line[9:12], answer.header("retry-after")) == ("503", ["5"])
+    assert json.loads(answer.body)["error"].startswith("vLLM stopped before the answer was complete")
+
+
 def test_a_connection_survives_an_error_and_serves_the_next_request(adapter: AdapterProcess, vllm: VllmStandIn) -> None:
     with Wire(adapter.port) as wire:
         for behaviour, status in (

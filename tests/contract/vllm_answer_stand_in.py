@@ -143,7 +143,7 @@ class Generated:
         prompt_ids = self.prompt_ids if self.body.get("return_token_ids") else None
         choice: dict[str, Any] = {
             "index": 0,
-            "finish_reason": self.finish,
+            "finish_reason": self.finish if self.behaviour.abort_after is None else "abort",
             "stop_reason": self.stop_reason,
             "token_ids": ids,
         }

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import secrets
+import sys
+import termios
 from typing import Protocol, cast
 
 from ..settings import ServerSettings
@@ -204,8 +207,16 @@ class ClientConnection(asyncio.Protocol):
         """End the connection unless it is in the middle of something, or new."""
         if spares_new and self._is_new:
             return
-        if self._exchange is None and not self._buffer and self._transport is not None:
+        if self._exchange is None and not self._buffer and self._transport is not None and not self._has_unread():
             self._transport.close()
+
+    def _has_unread(self) -> bool:
+        """Whether a request has come that was not read yet: a close would take it away without a word."""
+        sock = self._transport.get_extra_info("socket") if self._transport is not None else None
+        if sock is None:
+            return False
+        waiting = fcntl.ioctl(sock.fileno(), termios.FIONREAD, bytes(4))
+        return int.from_bytes(waiting, sys.byteorder) > 0
 
     def abort(self, reason: str) -> None:
         """End the connection; an answer that is on its way is told why."""

@@ -220,7 +220,7 @@ class Generation:
         try:
             answer = WholeAnswer(body, self._request, self._writer, self._timings)
         except BadUpstreamAnswer as error:
-            self._exchange.respond_error(500, str(error))
+            self._fail(str(error))
             return
 
         if self._backend.can("thinking"):
@@ -264,7 +264,11 @@ class Generation:
     def _give_up(self, message: str) -> None:
         if self._exchange.call is not None:
             self._exchange.call.abort()
-        self._exchange.respond_error(500, message)
+        self._fail(message)
+
+    def _fail(self, message: str) -> None:
+        is_stopped = message == STOPPED_BY_VLLM  # not the request's fault: the next vLLM will answer it
+        self._exchange.respond_error(503 if is_stopped else 500, message, [RETRY_AFTER] if is_stopped else [])
 
     def _count(self, usage: Usage) -> None:
         self._exchange.prompt_tokens = usage.prompt_tokens
