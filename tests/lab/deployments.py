@@ -128,16 +128,7 @@ class Operator:
         Raises AssertionError when the run ended without that step.
         """
         said, reached = "", False
-        with subprocess.Popen(
-            self._command(("-y", *arguments), "deploy.py", hosts),
-            cwd=self.checkout,
-            env=self.environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            preexec_fn=heed_ctrl_c,
-        ) as process:
+        with self.start("-y", *arguments, playbook="deploy.py", hosts=hosts) as process:
             assert process.stdout is not None
             for line in process.stdout:
                 said += line

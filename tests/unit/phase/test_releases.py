@@ -22,7 +22,7 @@ A, B, C, D = (f"r-{letter * 12}" for letter in "abcd")
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PlayedHost:
     played = play(tmp_path, monkeypatch.setattr)
     monkeypatch.setattr(modules()["releases"], "now", lambda: "1970-01-01T00:00:00+00:00")  # a clock that is no help
-    monkeypatch.setattr(modules()["steps"], "runs_with_present_files", lambda name: True)
+    monkeypatch.setattr(modules()["steps"], "has_present_inputs", lambda name, record: True)
     return played
 
 
@@ -327,7 +327,7 @@ def test_to_and_dry_say_the_same_steps_and_dry_changes_nothing(
 def test_vision_restarts_only_when_its_own_files_changed(host: PlayedHost, monkeypatch: pytest.MonkeyPatch) -> None:
     deploy(host, A, OLD)
     deploy(host, B, NEW)
-    monkeypatch.setattr(modules()["steps"], "runs_with_present_files", lambda name: name != VLLM)
+    monkeypatch.setattr(modules()["steps"], "has_present_inputs", lambda name, record: name != VLLM)
     before = host.active[VISION], host.active[VLLM]
     assert llm_phase("to", A) == 0
     assert host.active[VISION] == before[0]

@@ -106,14 +106,17 @@ def free_the_cards(user):
 def stop_stale_starts(names):
     """A start under way joins our job. When it began with other inputs (a crash loop, a load that hangs) it must not."""
     for name, state in states_of(names).items():
-        if state["ActiveState"] == "activating" and not is_current(name):
+        if state["ActiveState"] == "activating" and not has_present_inputs(name, "starting"):
             run("systemctl", "stop", name)
 
 
-def is_current(name):
-    """Whether a start under way began with the inputs that are on the disk now (see base/host/record-start)."""
+def has_present_inputs(name, record):
+    """Whether a start of a unit began with the inputs that are on the disk now (see base/host/record-start).
+
+    :param record: "json" for the last good start, "starting" for the one under way.
+    """
     try:
-        with open(f"{STARTED}/{name}.starting", "rb") as begun, open(f"{INPUTS}/{name}.json", "rb") as wanted:
+        with open(f"{STARTED}/{name}.{record}", "rb") as begun, open(f"{INPUTS}/{name}.json", "rb") as wanted:
             return begun.read() == wanted.read()
     except OSError:
         return False
@@ -121,16 +124,7 @@ def is_current(name):
 
 def stale(one, units):
     """Units that run and were started with other files than the ones in place, in the order in which they should restart."""
-    return [name for name in one["units"] if is_up(units, name) and not runs_with_present_files(name)]
-
-
-def runs_with_present_files(name):
-    """Whether the last good start of a unit began with the inputs that are on the disk now."""
-    try:
-        with open(f"{STARTED}/{name}.json", "rb") as begun, open(f"{INPUTS}/{name}.json", "rb") as wanted:
-            return begun.read() == wanted.read()
-    except OSError:
-        return False
+    return [name for name in one["units"] if is_up(units, name) and not has_present_inputs(name, "json")]
 
 
 def restart(name, patience):
