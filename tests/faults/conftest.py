@@ -20,7 +20,7 @@ import pytest
 from lab import Host, Lab
 from tests.faults.disk import Disk
 from tests.faults.runs import Record, converge
-from tests.faults.table import Row, row_of, rows_of, updated, with_rows
+from tests.faults.table import Row, cause_of, row_of, rows_of, updated, with_rows
 from tests.lab.conftest import KEEP, lab, make_host, operator
 from tests.lab.deployments import CHECKOUT, Operator
 from tests.soak.report import commit
@@ -72,8 +72,7 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
     if report.failed and call.excinfo is not None:
-        # The end of what was printed, which is where the reason is.
-        text = f"{call.excinfo.typename}: …{str(call.excinfo.value).partition(chr(10) + 'assert ')[0].strip()[-300:]}"
+        text = f"{call.excinfo.typename}: {cause_of(str(call.excinfo.value))}"
         write(item, row_of(fault_of(item), f"**failed** in {report.when}: {text}", None, item.config.stash[_seen]))
     return report
 

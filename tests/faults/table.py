@@ -9,6 +9,7 @@ from dataclasses import astuple, dataclass
 BEGIN, END = "<!-- make test-faults -->", "<!-- end of make test-faults -->"
 HEAD = ("| what was broken | what happened | seconds until serving | seen |", "|---|---|---:|---|")
 LONGEST = 400
+END_OF_TEXT = 250
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,13 @@ class Row:
 def row_of(fault: str, happened: str, seconds: float | None, seen: str) -> Row:
     """:param seconds: until text was served again; 0 when it never ceased, None where nothing was serving."""
     return Row(*(one_line(text) for text in (fault, happened, "–" if seconds is None else f"{seconds:.1f}", seen)))
+
+
+def cause_of(said: str) -> str:
+    """Of what a failed test printed: the obstacles that preflight names, and the end, which is where other reasons are."""
+    text = said.partition("\nassert ")[0].strip()
+    errors = [line.strip() for line in text.splitlines() if re.match(r"\s+error\s{2,}", line)]
+    return " ".join([*errors[:2], text if len(text) <= END_OF_TEXT else f"…{text[-END_OF_TEXT:]}"])
 
 
 def one_line(text: str) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.promises import Seen, broken_promises
-from tests.faults.table import BEGIN, END, Row, row_of, rows_of, updated, with_rows
+from tests.faults.table import BEGIN, END, Row, cause_of, row_of, rows_of, updated, with_rows
 from tests.faults.watch import Asked, seconds_until_served
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,6 +29,18 @@ def test_a_text_with_bars_and_lines_stays_one_row() -> None:
     row = row_of("disk", "error | first\nsecond <!-- line", 1.26, "today")
     assert rows_of(with_rows(PAGE, [row])) == [row]
     assert (row.happened, row.seconds) == ("error / first second ‹!-- line", "1.3")
+
+
+def test_a_failed_test_shows_what_preflight_refused_and_the_end_of_what_was_printed() -> None:
+    said = (
+        "connected\n  error    packages  dpkg has unfinished work\n"
+        + "step\n" * 200
+        + "No hosts remaining!\nassert 1 == 0"
+    )
+    shown = cause_of(said)
+    assert shown.startswith("error    packages  dpkg has unfinished work …")
+    assert shown.endswith("No hosts remaining!")
+    assert len(row_of("cut", shown, None, "today").happened) < 400
 
 
 def test_a_run_of_some_faults_leaves_the_rows_of_the_others() -> None:
