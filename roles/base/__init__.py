@@ -7,7 +7,7 @@ from pyinfra.api import deploy
 from pyinfra.facts.server import OsRelease
 from pyinfra.operations import apt
 
-from roles.base.operations import distribution_sources
+from roles.base.operations import distribution_sources, packages_finished
 from roles.base.settings import BaseSettings
 from roles.distribution import sources_text
 from roles.host_files import directory, install_program, write
@@ -22,6 +22,7 @@ JOURNALD = "/etc/systemd/journald.conf.d/50-llm.conf"
 @deploy("Base")
 def base(settings: BaseSettings, distribution: str | None) -> None:
     """:param distribution: mirror of the distribution's packages; None leaves apt's sources to the host."""
+    packages_finished(name="Finish what a run that was cut off left of packages")
     use_mirror(distribution)
     install(settings)
     configure(settings)

@@ -12,6 +12,31 @@ from roles.layout import LIBEXEC
 PROGRAM = f"{LIBEXEC}/use-distribution-mirror"
 
 
+class UnfinishedPackages(FactBase[list[str]]):
+    """What dpkg says of packages that are half installed; [] when all are whole."""
+
+    @staticmethod
+    def default() -> list[str]:
+        return []
+
+    def command(self) -> str:
+        return "dpkg --audit"
+
+    def process(self, output: list[str]) -> list[str]:
+        return [line for line in output if line.strip()]
+
+
+@operation()
+def packages_finished() -> Generator[StringCommand, None, None]:
+    """Have dpkg finish what a run of ours was cut off in. Preflight has refused a host where that was somebody else's."""
+    if not host.get_fact(UnfinishedPackages):
+        host.noop("every package is whole")
+        return
+    quiet = "DEBIAN_FRONTEND=noninteractive"
+    yield StringCommand(quiet, "dpkg", "--force-confdef", "--force-confold", "--configure", "-a")
+    yield StringCommand(quiet, "apt-get", "-f", "-y", "--no-remove", "install")
+
+
 class SourcesDue(FactBase[list[str]]):
     """What use-distribution-mirror would change for these sources; on a host without the program, only whether it has work.
 

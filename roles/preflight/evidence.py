@@ -109,6 +109,7 @@ class Evidence:
     runfile: str
     packages: tuple[Package, ...]
     audit: str
+    at_work: str  # the run of ours that left packages half installed; "" where none did
     held: frozenset[str]
     lock_holders: tuple[str, ...]
     unattended: tuple[str, ...]
@@ -148,6 +149,7 @@ def parse_evidence(raw: Mapping[str, Any]) -> Evidence:
         runfile=texts["runfile"],
         packages=tuple(parse_packages(texts["packages"])),
         audit=texts["audit"].strip(),
+        at_work=texts.get("at_work", "").strip(),
         held=frozenset(texts["holds"].split()),
         lock_holders=tuple(texts["lock_holders"].splitlines()),
         unattended=tuple(parse_unattended(texts["unattended"])),

@@ -39,11 +39,14 @@ def system_findings(site: Site, seen: Evidence, os: str) -> list[Finding]:
 def _package_manager(seen: Evidence) -> Iterator[Finding]:
     if seen.audit:
         broken = re.findall(r"^ (\S+)", seen.audit, re.MULTILINE)
-        yield error(
-            "packages",
-            f"dpkg has unfinished work: {', '.join(broken) or seen.audit.splitlines()[0]}",
-            "dpkg --configure -a on the host, then: apt-get -f install",
-        )
+        what = f"dpkg has unfinished work: {', '.join(broken) or seen.audit.splitlines()[0]}"
+        if seen.at_work:  # nobody else's: base finishes it before anything else
+            whose = f"the run of {seen.at_work} was cut off in it"
+            yield warning(
+                "packages", f"{what}; {whose}", "nothing to do: pyinfra inventory deploy.py -y finishes it first"
+            )
+        else:
+            yield error("packages", what, "dpkg --configure -a on the host, then: apt-get -f install")
     if seen.lock_holders:
         who = ", ".join(
             f"{line.partition(' ')[2] or 'a process'} (pid {line.split()[0]})" for line in seen.lock_holders

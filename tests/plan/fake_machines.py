@@ -93,7 +93,8 @@ class Machine:
 TEXTS = (
     "kernel", "kernels", "headers", "proc_version", "device_tree", "tegra", "gridd", "efi", "secure_boot", "mok",
     "pci", "modules", "module_version", "driver_version", "runfile", "xid", "virtualization", "packages", "audit", "holds",
-    "lock_holders", "unattended", "reboot_required", "daemon_json", "snap_docker", "live_restore", "containers", "cgroups",
+    "at_work", "lock_holders", "unattended", "reboot_required", "daemon_json", "snap_docker", "live_restore",
+    "containers", "cgroups",
 )  # fmt: skip
 
 H100 = FakeCard(0x2330, "NVIDIA H100 80GB HBM3", 9.0, 81559, "GPU-8f1c")

@@ -139,6 +139,12 @@ CASES: dict[str, Callable[[], Sequence[Finding]]] = {
     "half configured": lambda: system(
         ONE_H100.saying(audit="The following packages are half configured:\n libcuda1  x\n")
     ),
+    "half configured, by a run of ours": lambda: system(
+        ONE_H100.saying(
+            audit="The following packages are half configured:\n libcuda1  x\n",
+            at_work="alice@laptop (pyinfra deploy.py), since 2026-11-29T03:00:00+00:00\n",
+        )
+    ),
     "apt is busy": lambda: system(ONE_H100.saying(lock_holders="4711 unattended-upgr")),
     "WSL": lambda: system(ONE_H100.saying(proc_version="Linux version 5.15-microsoft-standard-WSL2")),
     "Jetson": lambda: system(ONE_H100.saying(tegra="# R36")),

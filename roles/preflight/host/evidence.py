@@ -127,6 +127,7 @@ def main():
         ),
         "packages": run("dpkg-query", "-W", "-f", "${Package}\t${Version}\t${db:Status-Abbrev}\n", *PACKAGES)["out"],
         "audit": run("dpkg", "--audit")["out"],
+        "at_work": read("/var/lib/llm/at-work"),
         "holds": run("apt-mark", *NO_CACHE_FILES, "showhold")["out"],
         "lock_holders": lock_holders(),
         "unattended": run("apt-config", "dump", "Unattended-Upgrade")["out"],

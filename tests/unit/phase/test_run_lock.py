@@ -25,7 +25,12 @@ def hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hold:
     text = SCRIPT.read_text().replace("/run/llm", str(tmp_path)).replace("/var/lib/llm", str(tmp_path))
     text = text.replace("SIGN_OF_LIFE_S = 30\n", "SIGN_OF_LIFE_S = 0.2\n")
     locks = modules()["locks"]
-    for name, file in (("RUN_LOCK", "lock"), ("SWITCH_LOCK", "switch.lock"), ("AUDIT", "audit.jsonl")):
+    for name, file in (
+        ("RUN_LOCK", "lock"),
+        ("SWITCH_LOCK", "switch.lock"),
+        ("AUDIT", "audit.jsonl"),
+        ("AT_WORK", "at-work"),
+    ):
         monkeypatch.setattr(locks, name, str(tmp_path / file))
 
     def start(owner: str, token: str, how: str = "respect") -> subprocess.Popen[str]:
@@ -175,3 +180,40 @@ def test_who_is_changing_the_host_is_told_without_taking_its_lock(hold: Hold, tm
     assert (tmp_path / "lock").read_text() == before
     close(run)
     assert look() is None
+
+
+def test_who_is_at_work_is_noted_until_the_run_has_ended_in_order(hold: Hold, tmp_path: Path) -> None:
+    run = hold("alice@laptop (pyinfra deploy.py)", "aaaa")
+    wait_until_held(tmp_path, "aaaa")
+    end = time.monotonic() + 20
+    while not (tmp_path / "at-work").exists():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    assert (tmp_path / "at-work").read_text().startswith("alice@laptop (pyinfra deploy.py), since 20")
+    run.kill()  # the power goes
+    run.communicate(timeout=20)
+    assert (tmp_path / "at-work").exists()
+    again = hold("bob@desk (pyinfra deploy.py)", "bbbb")
+    wait_until_held(tmp_path, "bbbb")
+    assert close(again) == 0
+    assert (tmp_path / "at-work").exists() == bool(unfinished_packages())
+
+
+def unfinished_packages() -> str:
+    """What dpkg of this machine says of packages that are half installed."""
+    return subprocess.run(["dpkg", "--audit"], capture_output=True, text=True, check=True).stdout.strip()
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "stays"), [(0, b"", False), (0, b" libcuda1 is half installed", True), (1, b"", True)]
+)
+def test_the_note_stays_while_packages_are_half_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int, said: bytes, stays: bool
+) -> None:
+    locks = modules()["locks"]
+    monkeypatch.setattr(locks, "AT_WORK", str(tmp_path / "at-work"))
+    done = subprocess.CompletedProcess(["dpkg"], status, said, b"")
+    monkeypatch.setattr(locks.subprocess, "run", lambda *words, **options: done)
+    locks.begin_work("alice")
+    locks.end_work()
+    assert (tmp_path / "at-work").exists() == stays

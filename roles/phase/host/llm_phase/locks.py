@@ -14,11 +14,13 @@ import json
 import os
 import select
 import signal
+import subprocess
 import sys
 import time
 
 RUN_LOCK, SWITCH_LOCK = "/run/llm/lock", "/run/llm/switch.lock"
 AUDIT = "/var/lib/llm/audit.jsonl"
+AT_WORK = "/var/lib/llm/at-work"  # there while a run has the host, and after one that left packages half installed
 BREAK_TIMEOUT_S = 10.0
 SIGN_OF_LIFE_S = 30
 
@@ -202,6 +204,28 @@ def wait_for_commands(owner):
         time.sleep(0.5)
 
 
+def begin_work(owner):
+    """Leave a note of who is at work: after a power cut it says whose half-installed packages these are."""
+    with contextlib.suppress(OSError):  # a full disk must not keep anybody from a rollback
+        os.makedirs(os.path.dirname(AT_WORK), exist_ok=True)
+        with open(AT_WORK, "w", encoding="utf-8") as file:
+            file.write(f"{owner}, since {now()}\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def end_work():
+    """Take the note away, unless packages are half installed."""
+    try:
+        audit = subprocess.run(["dpkg", "--audit"], capture_output=True, timeout=60)
+        if audit.returncode or audit.stdout.strip():
+            return
+    except (OSError, subprocess.TimeoutExpired):
+        return
+    with contextlib.suppress(OSError):
+        os.unlink(AT_WORK)
+
+
 def was_broken(*_):
     print("somebody broke the lock (--data lock=break); llm-phase log on the host says who", flush=True)
     os._exit(6)
@@ -216,9 +240,11 @@ def hold(owner, token, how):
             raise Locked(read_owner(SWITCH_LOCK) or "somebody")
         with held(RUN_LOCK, owner, token):
             signal.signal(signal.SIGTERM, was_broken)
+            begin_work(owner)
             wait_for_the_end()
             time.sleep(0.5)  # sshd tells the commands of a lost connection one after the other
             wait_for_commands(read_owner(RUN_LOCK))
+            end_work()
     except Locked as locked:
         print(locked, flush=True)
         return 5
