@@ -23,7 +23,7 @@ def with_table(page: str, table: str) -> str:
 
 
 def table(results: dict[str, Any]) -> str:
-    """The results of a run as Markdown, with date, machine and commit below. A promise that is broken is in bold."""
+    """The results of a run as Markdown, with date, machine and commit below, what is broken, and a note if somebody wrote one."""
     rows = [_row(change) for change in results["changes"]]
     broken = [
         f"- {change['title']}: **{one['sentence']}** – {one['detail']}"
@@ -36,7 +36,8 @@ def table(results: dict[str, Any]) -> str:
         "",
         f"{results['date'][:10]}, {results['machine']}, load {results['load_average'][2]:g}, commit {results['commit']}.",
     ]
-    return "\n".join([*lines, *(["", "Broken:", "", *broken] if broken else [])]) + "\n"
+    lines += ["", "Broken:", "", *broken] if broken else []
+    return "\n".join([*lines, *(["", note] if (note := results.get("note")) else [])]) + "\n"
 
 
 def _row(change: dict[str, Any]) -> tuple[str, ...]:

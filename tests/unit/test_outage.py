@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
+from tests.outage import measuring
 from tests.outage.__main__ import PAGE, RESULTS
 from tests.outage.client import Client, NoAnswer
 from tests.outage.page import BEGIN, END, table, with_table
@@ -229,7 +231,7 @@ class Server:
             writer.close()
 
 
-OK = b'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}'  # fmt: skip
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 CHUNKED = b"HTTP/1.1 503 Service Unavailable\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"
 LAST = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}"
 
@@ -274,3 +276,27 @@ def test_a_slow_answer_holds_up_no_other_request() -> None:
     assert first.latency_s >= 0.5
     assert any(one.end_s < first.end_s for one in records)
     assert {one.kind for one in records} == {"200"}
+
+
+def test_a_change_is_made_between_two_texts_and_its_time_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measuring, "BEFORE_S", 0.1)
+
+    async def made() -> Seen:
+        async with Server(OK) as server:
+
+            def change() -> list[str]:
+                server.behaviours = [CHUNKED]
+                time.sleep(0.3)
+                server.behaviours = [OK]
+                return ["done"]
+
+            prober = Prober("127.0.0.1", [Series("11434 generate", server.port, "/", 0.01)])
+            return await measuring._clients_of(prober, change, settles_s=0.1)
+
+    what = asyncio.run(made())
+    failed = [one for one in what.records if one.is_failed]
+    assert {one.kind for one in failed} == {"503"}
+    assert what.began_s <= failed[0].end_s
+    assert failed[-1].start_s <= what.ended_s
+    assert any(one.start_s >= what.ended_s and not one.is_failed for one in what.records)
+    assert what.said == ["done"]
