@@ -50,7 +50,9 @@ class Staged(FactBase[dict[str, str]]):
         new, old = QuoteString(f"{NEXT}/root{path}"), QuoteString(path)
         return StringCommand(
             "f=", new, '; test -e "$f" || test -L "$f" || f=', old, '; if test -L "$f"; then echo "link $(readlink "$f")"; '
-            'elif test -f "$f"; then sha256sum < "$f" | cut -c1-64; fi; echo "$f"', _separator="",
+            'elif test -f "$f"; then h=$(sha256sum < "$f" | cut -c1-64); test "$f" != ', old,
+            ' || test "$(stat -c "%a %U" "$f")" = "644 root" || h="$h, with another mode or owner"; echo "$h"; fi; echo "$f"',
+            _separator="",
         )  # fmt: skip
 
     def process(self, output: list[str]) -> dict[str, str]:

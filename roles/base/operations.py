@@ -32,9 +32,15 @@ def packages_finished() -> Generator[StringCommand, None, None]:
     if not host.get_fact(UnfinishedPackages):
         host.noop("every package is whole")
         return
-    quiet = "DEBIAN_FRONTEND=noninteractive"
-    yield StringCommand(quiet, "dpkg", "--force-confdef", "--force-confold", "--configure", "-a")
-    yield StringCommand(quiet, "apt-get", "-f", "-y", "--no-remove", "install")
+    keep = "--force-confdef --force-confold"
+    # Right after a boot apt's own timers may have dpkg, which knows no waiting.
+    finish = (
+        f"for try in $(seq 60); do said=$(dpkg {keep} --configure -a 2>&1) && exit 0; "
+        'case $said in *"is locked by another process"*) sleep 5 ;; *) break ;; esac; done; echo "$said" >&2; exit 1'
+    )
+    yield StringCommand("DEBIAN_FRONTEND=noninteractive", "sh", "-c", QuoteString(finish))
+    options = [word for option in keep.split() for word in ("-o", f"Dpkg::Options::={option}")]
+    yield StringCommand("DEBIAN_FRONTEND=noninteractive", "apt-get", *options, "-f", "-y", "--no-remove", "install")
 
 
 class SourcesDue(FactBase[list[str]]):

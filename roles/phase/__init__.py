@@ -110,8 +110,12 @@ def configure(site: Site) -> None:
             alias=PHASE_ALIAS,
         )
         release_file(f"Write {target}", f"{UNITS}/{target}", text)
-    finisher = render(__file__, "llm-release.service", program=PROGRAM, placing=PLACING, units=units_on_disk(site))
-    write("Write the unit that finishes what a power cut left half done", f"{UNITS}/{FINISHER}", finisher)
+    write("Write the unit that finishes what a power cut left half done", f"{UNITS}/{FINISHER}", finisher(site))
+
+
+def finisher(site: Site) -> str:
+    """The unit that puts the rest of a release in place after a power cut."""
+    return render(__file__, "llm-release.service", program=PROGRAM, placing=PLACING, units=units_on_disk(site))
 
 
 def activate(site: Site, inputs: Inputs) -> None:

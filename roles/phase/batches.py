@@ -10,6 +10,8 @@ from collections.abc import Generator, Sequence
 from pyinfra import host, logger
 from pyinfra.api import FunctionCommand, Host, State, operation
 
+CHANGED: set[str] = set()  # hosts on which this run has put a release in place
+
 
 def batch_of(name: str, names: Sequence[str], size: int | None) -> tuple[int, int]:
     """Which batch a host is in, and the number of the last one; both from 0, the canary alone.
@@ -38,11 +40,13 @@ def earlier_hosts_serve(batch: int, mine: int, size: int | None) -> Generator[Fu
     """
     state = host.state
     names = hosts_of_the_run(state)
-    lost = [one.name for one in state.failed_hosts if one.name in names and batch_of(one.name, names, size)[0] < batch]
+    # A host that preflight refused had no step at all: nothing was tried there that could go wrong here too.
+    failed = [one.name for one in state.failed_hosts if one.name in names and state.results[one].error_ops]
+    lost = [name for name in failed if batch_of(name, names, size)[0] < batch]
     if mine < batch or not lost or not state.is_executing:
         host.noop("the hosts before this batch came through")
         return
-    done = [name for name in names if name not in lost and batch_of(name, names, size)[0] < batch]
+    done = [name for name in names if name in CHANGED and name not in lost]
     yield FunctionCommand(_stop, (sorted(lost), done), {})
 
 

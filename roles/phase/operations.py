@@ -14,6 +14,7 @@ from pyinfra import host, logger
 from pyinfra.api import FactBase, FileUploadCommand, FunctionCommand, Host, QuoteString, State, StringCommand, operation
 
 from roles.layout import ADAPTER, ADAPTER_SOCKET, ETC, LIBEXEC, STATE
+from roles.phase.batches import CHANGED
 from roles.release_files import NEXT
 from roles.run_lock import TOKEN, operator
 from roles.secrets import privileges
@@ -136,6 +137,7 @@ def release_in_place(
     yield StringCommand("mkdir", "-p", NEXT)
     yield FileUploadCommand(io.BytesIO(text.encode()), f"{NEXT}/manifest.json")
     yield FunctionCommand(_say_what_it_says, (on_host("activate"), True), {})
+    yield FunctionCommand(lambda state, host: CHANGED.add(host.name), (), {})
 
 
 @operation()

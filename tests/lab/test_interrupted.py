@@ -9,6 +9,7 @@ import pytest
 from lab import Host
 from tests.lab.deployments import Operator, press_ctrl_c
 from tests.lab.test_deploy import serves_phase_2, serves_vision
+from tests.lab.test_one_run_at_a_time import is_free
 from tests.lab.test_refusals import mirror_fault
 
 pytestmark = pytest.mark.lab
@@ -28,6 +29,7 @@ def test_a_run_cut_and_interrupted_and_fed_rubbish_converges_in_the_end(
     said = operator.deploy_until("vLLM | Install vLLM", [host], press_ctrl_c)
     assert "Exiting upon user request" in said
     assert host.ssh("ls /etc/systemd/system/vllm.service", check=False).returncode != 0  # nothing after it was begun
+    is_free(host, within_s=300)  # the command that was left behind has the host until it has ended
 
     # The archive arrives damaged: found before it is unpacked, and not kept.
     with mirror_fault(operator, {"path": "/ollama/releases/download/v0.32.15/ollama-linux", "corrupt_at": 5000}):

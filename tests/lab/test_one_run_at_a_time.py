@@ -82,8 +82,8 @@ def end(run: subprocess.Popen[str]) -> None:
     run.communicate(timeout=60)
 
 
-def is_free(host: Host) -> None:
-    end = time.monotonic() + 20
+def is_free(host: Host, within_s: float = 20) -> None:
+    end = time.monotonic() + within_s
     while host.ssh(f"test ! -e {LOCK} || flock -n {LOCK} true", check=False).returncode != 0:
         assert time.monotonic() < end, host.ssh(f"cat {LOCK}").stdout
         time.sleep(0.2)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -45,6 +47,7 @@ def units(site: Site) -> dict[str, str]:
         "ollama-adapter.socket": adapter.rendered(site)["socket"],
         "llm-check.service": monitoring.check_unit(site),
         "llm-check.timer": render(monitoring.__file__, "llm-check.timer", interval=60),
+        "llm-release.service": phase.finisher(site),
         **targets,
     }
 
@@ -76,6 +79,22 @@ def test_systemd_understands_every_line(site: Site, analyze: str, tmp_path: Path
         if "is not executable" not in line
     ]
     assert said == []
+
+
+def test_a_boot_has_no_circle_in_its_order(site: Site, analyze: str, tmp_path: Path) -> None:
+    """systemd breaks one by leaving out any of its units: 11434's socket, as it happens."""
+    for name, text in units(site).items():
+        (tmp_path / name).write_text(re.sub(r"(?m)^Exec\w+=.*", "ExecStart=/bin/true", text))
+    everything = " ".join(units(site))
+    (tmp_path / "everything.target").write_text(
+        f"[Unit]\nWants={everything} sockets.target basic.target multi-user.target\n"
+    )
+    done = subprocess.run(
+        [analyze, "verify", "--man=no", str(tmp_path / "everything.target")],
+        capture_output=True, text=True, env={**os.environ, "SYSTEMD_UNIT_PATH": f"{tmp_path}:"},
+    )  # fmt: skip
+    assert "llm-release.service" in units(site)
+    assert [line for line in done.stderr.splitlines() if "cycle" in line] == []
 
 
 def test_a_download_that_fails_leaves_a_running_vllm_alone_and_none_starts_without_its_model(site: Site) -> None:

@@ -214,12 +214,13 @@ def play(folder: Path, patch: Callable[[Any, str, Any], None]) -> PlayedHost:
     parts, host = modules(), PlayedHost(folder)
     for part in ("host", "steps", "placing"):
         patch(parts[part], "run", host.run)
-    patch(parts["host"], "PHASES", str(folder / "etc/phases.json"))
+    for part in ("host", "switching"):
+        patch(parts[part], "PHASES", str(folder / "etc/phases.json"))
     for part in ("host", "steps"):
         patch(parts[part], "PROVED", str(folder / "proved"))
     for part, name, file in FILES:
         patch(parts[part], name, str(folder / file))
-    for part in ("switching", "telling"):
+    for part in ("switching", "telling", "placing"):
         patch(parts[part], "STATE", str(folder / "state.json"))
     at_boot = folder / "multi-user.target.wants/llm-phase.target"
     at_boot.parent.mkdir()

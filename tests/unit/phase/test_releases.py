@@ -360,3 +360,97 @@ def test_a_file_changed_by_hand_is_seen_and_put_back(host: PlayedHost, capsys: p
     assert llm_phase("activate") == 0
     assert live(host) == OLD
     assert modules()["releases"].verdict_of(A)["result"] == "good"
+
+
+def test_a_way_back_that_was_cut_off_goes_on_to_the_same_release(host: PlayedHost) -> None:
+    for number, release in enumerate((A, B, C)):
+        deploy(host, release, {"vllm.yaml": str(number)})
+    host.silent = {VLLM}
+    assert llm_phase("to", "previous") == 1  # B's vLLM does not answer
+    assert host.state() | {"release": B, "good": C} == host.state()
+    host.silent = set()
+    assert llm_phase("to", "previous") == 0
+    assert host.state() | {"release": B, "good": B} == host.state()
+
+
+def test_previous_of_a_deploy_that_was_cut_off_is_what_served_until_then(host: PlayedHost) -> None:
+    for number, release in enumerate((A, B, C)):
+        deploy(host, release, {"vllm.yaml": str(number)})
+    stage(host, B, {"vllm.yaml": "1"})  # the settings were put back
+    assert llm_phase("activate") == 0
+    assert llm_phase("to", "previous") == 0
+    assert host.state() | {"release": C, "good": C} == host.state()
+
+
+@pytest.mark.parametrize("why", ["does not come up", "is not complete"])
+def test_when_the_last_good_release_does_not_serve_either_phase_1_does(host: PlayedHost, why: str) -> None:
+    deploy(host, A, OLD)
+    stage(host, B, NEW)
+    assert llm_phase("activate") == 0
+    if why == "does not come up":
+        host.silent = {VLLM}
+    else:
+        (host.folder / "disk/software-2").unlink()
+    assert llm_phase("return", "--why", "no token") == 0
+    assert host.serving() == "1"
+    assert host.state()["phase"] == 1
+
+
+def described(host: PlayedHost, release: str, *numbers: str) -> str:
+    """Give a release a description of these phases alone; the text."""
+    text = json.dumps({number: host.described()[number] for number in numbers})
+    file = Path(f"{host.folder}/releases/{release}/root{host.folder}/etc/phases.json")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text)
+    return text
+
+
+def test_a_release_for_both_phases_comes_back_on_a_host_that_is_for_phase_1_alone_now(host: PlayedHost) -> None:
+    deploy(host, A, OLD)
+    described(host, A, "1", "2")
+    deploy(host, B, NEW)
+    assert llm_phase("1") == 0
+    (host.folder / "etc/phases.json").write_text(json.dumps({"1": host.described()["1"]}))
+    assert llm_phase("2") == 2  # not by itself
+    assert llm_phase("to", A) == 0
+    assert host.serving() == "2"
+
+
+def test_a_host_that_becomes_one_for_phase_1_alone_stops_what_it_no_longer_knows(host: PlayedHost) -> None:
+    deploy(host, A, OLD)
+    (host.folder / "etc/phases.json").write_text(json.dumps({"1": host.described()["1"]}))
+    assert llm_phase("1") == 0
+    assert not {VLLM, ADAPTER} & set(host.active)
+
+
+def test_another_mode_is_a_change_by_hand_and_is_put_right(host: PlayedHost) -> None:
+    deploy(host, A, OLD)
+    (host.folder / "live/vllm.yaml").chmod(0o600)
+    assert modules()["releases"].changed_by_hand(A) == [f"{host.folder}/live/vllm.yaml"]
+    stage(host, A, OLD)
+    assert llm_phase("activate") == 0
+    assert (host.folder / "live/vllm.yaml").stat().st_mode & 0o777 == 0o644
+
+
+def test_a_change_of_places_that_cannot_be_finished_keeps_nobody_from_phase_1(host: PlayedHost) -> None:
+    deploy(host, A, OLD)
+    (host.folder / "placing.json").write_text(json.dumps({"release": C}))  # whose folder is gone
+    assert llm_phase("1") == 0
+    assert host.serving() == "1"
+
+
+def test_models_below_the_softwares_folder_are_no_software(host: PlayedHost) -> None:
+    deploy(host, A, OLD, keep=1)
+    hub = host.folder / "opt/hub/models--one"
+    hub.mkdir(parents=True)
+    deploy(host, B, NEW, keep=1)
+    assert hub.exists()
+
+
+def test_software_that_goes_loses_its_marker_first(host: PlayedHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    deploy(host, A, OLD, keep=1)
+    real = shutil.rmtree
+    # The power goes before the software is removed.
+    monkeypatch.setattr(shutil, "rmtree", lambda path, **more: None if "/opt/" in str(path) else real(path, **more))
+    deploy(host, B, NEW, keep=1)
+    assert not (host.folder / "opt/vllm" / A / ".complete").exists()

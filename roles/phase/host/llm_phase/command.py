@@ -30,7 +30,7 @@ from llm_phase.host import read_phases
 from llm_phase.locks import Locked, host_locked
 from llm_phase.output import complain
 from llm_phase.releases import manifest_of, previous, verdict_of
-from llm_phase.switching import Asked, plan, switch
+from llm_phase.switching import Asked, phases_of, plan, switch
 from llm_phase.telling import log, releases, status
 
 STOP_PATIENCE_S = 15.0
@@ -87,7 +87,7 @@ def command(arguments):
     if options.what == "status":
         return status(phases, options.json)
     asked = wanted(options)
-    if asked.number not in phases:
+    if asked.number not in phases_of(asked, phases):
         raise Refusal(
             f"this host is for Phase {' and '.join(phases)} alone (prepare); pyinfra inventory deploy.py makes it both"
         )
@@ -95,7 +95,10 @@ def command(arguments):
         print("\n".join(plan(phases, asked)))
         return 0
     with host_locked(options.by, f"{options.command} {options.what}", options.run, options.breaking):
-        finished(options)
+        try:
+            finished(options)
+        except (OSError, Refusal) as problem:  # that must keep nobody from serving
+            complain(f"what a power cut left half changed stays so: {problem}")
         return switch(phases, asked)
 
 

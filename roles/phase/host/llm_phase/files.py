@@ -4,6 +4,8 @@ import contextlib
 import json
 import os
 
+MODE = 0o644  # of every file of a release
+
 
 def read_json(path, otherwise):
     """The content of a file; `otherwise` for one that is missing or cut off by a power failure."""
@@ -24,7 +26,7 @@ def sync_folder(path):
             os.close(handle)
 
 
-def write_beside(path, content, mode=0o644):
+def write_beside(path, content, mode=MODE):
     """Have `path`.new hold `content`, on the disk. Raises OSError, as with a full disk, and leaves nothing then."""
     os.makedirs(os.path.dirname(path), exist_ok=True)
     temporary = f"{path}.new"
@@ -63,7 +65,12 @@ def take_over(path):
     sync_folder(os.path.dirname(path))
 
 
+def json_beside(path, value):
+    """Have `path`.new hold the value. Raises OSError, as with a full disk."""
+    write_beside(path, (json.dumps(value, indent=1) + "\n").encode())
+
+
 def write_json(path, value):
     """Have `path` hold the value. Raises OSError, as with a full disk: then the file is as before."""
-    write_beside(path, (json.dumps(value, indent=1) + "\n").encode())
+    json_beside(path, value)
     take_over(path)

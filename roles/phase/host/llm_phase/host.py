@@ -11,6 +11,8 @@ from llm_phase.errors import Refusal
 from llm_phase.files import read_json
 
 PHASES = "/etc/llm/phases.json"
+# What can have 11434 or the cards, also on a host whose present description of the phases does not know it.
+OURS = ("ollama-adapter.socket", "ollama-adapter.service", "vllm.service", "ollama-text.service")
 PROVED = "/run/llm/proved"
 ALIAS = "/etc/systemd/system/llm-phase.target"  # a link to the target of one phase
 AT_BOOT = "/etc/systemd/system/multi-user.target.wants/llm-phase.target"
@@ -55,7 +57,7 @@ def parse_units(text):
 
 def look(phases):
     """The units of both phases and their targets, as systemd has them."""
-    names = sorted({name for one in phases.values() for name in (one["target"], *one["units"])})
+    names = sorted({*OURS, *(name for one in phases.values() for name in (one["target"], *one["units"]))})
     return parse_units(run("systemctl", "show", f"--property={','.join(PROPERTIES)}", "--", *names).stdout)
 
 

@@ -4,9 +4,9 @@ import contextlib
 import os
 import shutil
 
-from llm_phase.audit import record
+from llm_phase.audit import STATE, read_state
 from llm_phase.errors import Refusal
-from llm_phase.files import copy_beside, read_json, sync_folder, take_over, write_json
+from llm_phase.files import copy_beside, json_beside, read_json, sync_folder, take_over, write_json
 from llm_phase.host import run
 from llm_phase.releases import (
     BAD,
@@ -14,6 +14,7 @@ from llm_phase.releases import (
     ID,
     RELEASES,
     TRYING,
+    changed_by_hand,
     current,
     digest_of,
     folder_of,
@@ -82,19 +83,21 @@ def place(release):
     Raises OSError, as with a full disk, before the first file has changed: after that there is nothing left but renames.
     """
     manifest = manifest_of(release)
-    changed = [path for path, digest in manifest["files"].items() if digest_of(path) != digest]
+    changed = changed_by_hand(release)
+    state = {**read_state(), "release": release, **manifest["versions"]}
     try:
         for path in changed:
             copy_beside(f"{folder_of(release)}/root{path}", path)
-        write_json(PLACING, {"release": release})
+        json_beside(STATE, state)
+        if read_json(PLACING, {}).get("release") != release:
+            write_json(PLACING, {"release": release})
     except OSError:
-        for path in changed:
+        for path in (*changed, STATE):
             with contextlib.suppress(OSError):
                 os.unlink(f"{path}.new")
         raise
-    for path in changed:
+    for path in (*changed, STATE):
         take_over(path)
-    record(release=release, **manifest["versions"])
     os.unlink(PLACING)
     sync_folder(os.path.dirname(PLACING))
     run("systemctl", "daemon-reload")
@@ -124,7 +127,10 @@ def activate():
         if before and before != release and not lacking(before):
             place(before)
         judge(release, BAD, problems.partition("\n")[0])
-        raise Refusal(f"systemd does not take the units of release {release}, nothing was restarted:\n{problems}")
+        left = "the files before are back" if before else "they are in place, as there is no release before"
+        raise Refusal(
+            f"systemd does not take the units of release {release}; {left}, nothing was restarted:\n{problems}"
+        )
     shutil.rmtree(NEXT)
     return release
 

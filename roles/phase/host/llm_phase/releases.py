@@ -5,19 +5,21 @@ releases/<id>/root/…          its files, as they lie in / while it is in place
 releases/<id>/verdict.json    trying, good or bad, and since when
 """
 
+import contextlib
 import hashlib
 import math
 import os
 import re
 import shutil
+import stat
 
 from llm_phase.audit import read_state
 from llm_phase.errors import Refusal
-from llm_phase.files import read_json, write_json
+from llm_phase.files import MODE, read_json, sync_folder, write_json
 from llm_phase.host import now
 
 RELEASES = "/var/lib/llm/releases"
-SOFTWARE = "/opt/llm"
+SOFTWARE, KINDS, COMPLETE = "/opt/llm", ("ollama", "vllm", "adapter"), ".complete"
 LINK = "link "  # how a manifest writes a link among the digests
 TRYING, GOOD, BAD = "trying", "good", "bad"
 ID = re.compile(r"r-[0-9a-f]{12}")
@@ -81,12 +83,22 @@ def previous():
     """The good release before the one in place. Raises Refusal when there is none.
 
     A release that did not come up is never chosen, and neither is one newer than the one in place: twice back is two releases back.
+    Where a change is unfinished, it is the release that this change goes to, or that it came from.
     """
-    here = current()
+    here, good = current(), last_good()
+    if good and here != good:
+        unfinished = verdict_of(here).get("result") == GOOD  # a way back that was cut off goes on
+        wanted = here if unfinished else good
+        if not lacking(wanted):
+            return wanted
     mine = turn_of(here, "good_turn") or math.inf
     for name in known():
-        good = verdict_of(name).get("result") == GOOD and turn_of(name, "good_turn") < mine
-        if name != here and good and not lacking(name):
+        if (
+            name != here
+            and verdict_of(name).get("result") == GOOD
+            and turn_of(name, "good_turn") < mine
+            and not lacking(name)
+        ):
             return name
     raise Refusal(
         "no good release before the one in place, complete on this disk; llm-phase releases lists what there is"
@@ -107,9 +119,17 @@ def digest_of(path):
     return total.hexdigest()
 
 
+def is_as_rendered(path, digest):
+    """Whether what lies at a path has this content, and everybody may read it but root alone write it."""
+    if digest_of(path) != digest:
+        return False
+    seen = os.lstat(path)
+    return stat.S_ISLNK(seen.st_mode) or (stat.S_IMODE(seen.st_mode) == MODE and seen.st_uid == os.geteuid())
+
+
 def changed_by_hand(release):
     """Paths that are not as the release has them."""
-    return [path for path, digest in manifest_of(release)["files"].items() if digest_of(path) != digest]
+    return [path for path, digest in manifest_of(release)["files"].items() if not is_as_rendered(path, digest)]
 
 
 def lacking(release):
@@ -134,11 +154,18 @@ def prune(keep):
             shutil.rmtree(folder_of(name), ignore_errors=True)
             gone.append(name)
     used = {path for name in known() for path in manifest_of(name)["needs"]}
-    for parent in sorted({os.path.dirname(os.path.dirname(path)) for path in used if path.startswith(f"{SOFTWARE}/")}):
-        for name in sorted(os.listdir(parent)):
-            folder = f"{parent}/{name}"
-            if name.startswith(".") or os.path.islink(folder) or f"{folder}/.complete" in used:
+    for kind in KINDS:
+        try:
+            names = sorted(os.listdir(f"{SOFTWARE}/{kind}"))
+        except OSError:
+            continue
+        for name in names:
+            folder = f"{SOFTWARE}/{kind}/{name}"
+            if name.startswith(".") or os.path.islink(folder) or f"{folder}/{COMPLETE}" in used:
                 continue
+            with contextlib.suppress(OSError):  # first: what is half removed must not count as complete
+                os.unlink(f"{folder}/{COMPLETE}")
+                sync_folder(folder)
             shutil.rmtree(folder, ignore_errors=True)
             gone.append(folder)
     return gone

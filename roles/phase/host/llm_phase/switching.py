@@ -8,10 +8,11 @@ from collections import namedtuple
 from llm_phase import gpu_share
 from llm_phase.audit import AUDIT, STATE, note, record, recorded
 from llm_phase.errors import Failure, Refusal
-from llm_phase.host import chosen, is_gone, look, missing, read_phases, serving
+from llm_phase.files import read_json
+from llm_phase.host import OURS, PHASES, chosen, is_gone, look, missing, serving
 from llm_phase.output import complain, say
 from llm_phase.placing import check, place
-from llm_phase.releases import BAD, changed_by_hand, current, judge, lacking, last_good, manifest_of
+from llm_phase.releases import BAD, changed_by_hand, current, folder_of, judge, lacking, last_good, manifest_of
 from llm_phase.steps import answers, choose, free_the_cards, prove, restart, stale, start, stop
 
 VLLM, VLLM_USER = "vllm.service", "vllm"
@@ -30,10 +31,19 @@ def other_of(phases, number):
     return phases.get(other_number(number))
 
 
-def leaving(phases, number):
-    """Units that run in the other phase and not in this one."""
-    other = other_of(phases, number)
-    return [unit for unit in other["units"] if unit not in phases[number]["units"]] if other else []
+def phases_of(asked, phases):
+    """The phases as what is asked for describes them: a release has a description of its own among its files."""
+    if not asked.release:
+        return phases
+    described = read_json(f"{folder_of(asked.release)}/root{PHASES}", None)
+    return described if isinstance(described, dict) else phases
+
+
+def leaving(phases, number, units):
+    """Units that belong to the other phase and not to this one, and any of ours that runs although it belongs to none."""
+    other, mine = other_of(phases, number), phases[number]["units"]
+    known = [unit for unit in other["units"] if unit not in mine] if other else []
+    return known + [unit for unit in OURS if unit not in (*known, *mine) and not is_gone(units, unit)]
 
 
 def asked_first(gone):
@@ -49,7 +59,7 @@ def refuse_half_a_phase(phases, asked):
     """Raises Refusal where the phase, or the release, is not complete on this disk."""
     if asked.release:
         check(asked.release)
-    if lost := missing(phases[asked.number]):
+    if lost := missing(phases_of(asked, phases)[asked.number]):
         what = f"{len(lost)} files are missing: {', '.join(lost[:3])}"
         raise Refusal(
             f"Phase {asked.number} is not complete on this disk, {what}. Repair: pyinfra inventory deploy.py -y"
@@ -61,13 +71,20 @@ def goal(asked):
     return f"release {asked.release}, Phase {asked.number}," if asked.release else f"Phase {asked.number}"
 
 
+def again_as(asked):
+    """What is asked for, as words of llm-phase."""
+    return f"to {asked.release}" if asked.release else asked.number
+
+
 def plan(phases, asked):
     """The steps, for people. Raises Refusal for what would be refused."""
     refuse_half_a_phase(phases, asked)
-    if is_done(phases, asked, look(phases)):
+    units = look(phases)
+    phases = phases_of(asked, phases)
+    if is_done(phases, asked, units):
         return [f"nothing: {goal(asked)} serves already"]
     number = asked.number
-    one, gone = phases[number], leaving(phases, number)
+    one, gone = phases[number], leaving(phases, number, units)
     chooses = f"choose {one['target']} for the next boot"
     files = [path for path in changed_by_hand(asked.release)] if asked.release else []
     return [
@@ -86,10 +103,10 @@ def plan(phases, asked):
 def is_done(phases, asked, units):
     """Whether all that is asked for serves, alone, is on record and chosen for the next boot, and every server answers now."""
     number = asked.number
-    if asked.release and (current() != asked.release or changed_by_hand(asked.release)):
+    if asked.release and (not current() == last_good() == asked.release or changed_by_hand(asked.release)):
         return False
     settled = recorded() == int(number) and serving(phases, units) == number and chosen(phases, units) == [number]
-    alone = all(is_gone(units, unit) for unit in leaving(phases, number))
+    alone = all(is_gone(units, unit) for unit in leaving(phases, number, units))
     fresh = not asked.release or not stale(phases[number], units)
     return settled and alone and fresh and all(answers(gate) for gate in phases[number]["gates"].values())
 
@@ -99,17 +116,18 @@ def switch(phases, asked):
     begun = time.monotonic()
     refuse_half_a_phase(phases, asked)
     before = look(phases)
+    served_before = serving(phases, before)
+    phases = phases_of(asked, phases)
     if is_done(phases, asked, before):
         say(f"{goal(asked)} serves already, on record and for the next boot; nothing to do")
         return 0
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the terminal may go, half a switch may not stay
-    served = serving(phases, before) or str(recorded() or "1")
+    served = served_before or str(recorded() or "1")
     put_on_record(asked, "begun", begun)
     try:
         if asked.release:
             place(asked.release)
             show(begun, f"in place: the files of release {asked.release}")
-            phases = read_phases()  # they are among them
         # Back to Phase 1 is chosen first: a host that loses power on the way comes up in it. Phase 2 proves itself first.
         unchosen = choose(phases, asked.number) if asked.number == "1" else []
         restarted = carry_out(phases, asked, begun)
@@ -133,7 +151,7 @@ def done(phases, asked, before, restarted, unchosen, begun):
     for problem in unchosen:
         complain(f"a reboot would not come up in Phase {number}: {problem}")
     if not put_down:
-        complain(f"free some space (df -h /var), then: llm-phase {number}")
+        complain(f"free some space (df -h /var), then: llm-phase {again_as(asked)}")
     return 4 if unchosen or not put_down else 0
 
 
@@ -152,7 +170,7 @@ def put_on_record(asked, result, begun, detail=""):
 
 def carry_out(phases, asked, begun):
     """Stop, free, start, restart what is stale, prove. Returns what was restarted. Raises Failure."""
-    one, gone = phases[asked.number], leaving(phases, asked.number)
+    one, gone = phases[asked.number], leaving(phases, asked.number, look(phases))
     if first := asked_first(gone):
         killed = stop(first, asked.patience)
         late = f"; killed, as it did not end: {', '.join(killed)}" if killed else ""
@@ -194,7 +212,7 @@ def failed(phases, asked, served, begun, text):
         go_back(phases, asked, served, text.partition("\n")[0][:300])
         return 1
     complain(
-        f"again: llm-phase {number}    to the other phase: llm-phase {other_number(number)}    what is true: llm-phase"
+        f"again: llm-phase {again_as(asked)}    to the other phase: llm-phase {other_number(number)}    what is true: llm-phase"
     )
     return 1
 
@@ -213,17 +231,31 @@ def go_back(phases, asked, served, reason):
         except OSError as problem:
             complain(f"that release {tried} is bad cannot be written down: {problem}")
     again = asked._replace(command=f"{asked.command}: return", back=False)
+    serves = (0, 4)  # 4: but that could not be written down
     if good and good != tried and not lacking(good):
         # Whoever went back to Phase 1 by hand before this deploy had a reason to.
         number = served if served in phases and served != asked.number else str(manifest_of(good)["phase"])
         complain(f"going back to release {good}, the last good one, in Phase {number}")
-        return switch(phases, again._replace(number=number, release=good)) in (0, 4)
+        if _try(phases, again._replace(number=number, release=good)) in serves:
+            return True
     for number in dict.fromkeys((served, "1")):
         if number in phases and number != asked.number and not missing(phases[number]):
             complain(f"going back to Phase {number}" + (", which served before" if number == served else ""))
-            return switch(phases, again._replace(number=number, release=None)) in (0, 4)
-    complain("there is nothing to go back to: no release before this one, and no other phase complete on this disk")
+            if _try(phases, again._replace(number=number, release=None)) in serves:
+                return True
+    complain(
+        "nothing that this host could go back to serves; llm-phase shows what is true, llm-phase releases what there is"
+    )
     return False
+
+
+def _try(phases, asked):
+    """Status of a switch; 2 with the reason when it was refused."""
+    try:
+        return switch(phases, asked)
+    except Refusal as refusal:
+        complain(f"{goal(asked).rstrip(',')} is not possible: {refusal}")
+        return 2
 
 
 def show(begun, text):
