@@ -6,8 +6,9 @@ Hosts boot, settle and answer over ssh while a processor has nothing to do; the 
 tests of the lab share its hosts, and what a run says is shown while it is said, behind its name.) Exit status: 0 when both runs
 passed, else that of the run that did not.
 
-A few tests that fail in it run once more by themselves when both runs are over: two cores that are busy with the other run make a
-host or a server late. What passes then is told as such at the end, by name, and is worth a look; what fails again has failed.
+Tests of a few files that fail in it run once more by themselves when both runs are over: two cores that are busy with the other
+run make a host or a server late. What passes then is told as such at the end, by name, and is worth a look; what fails again has
+failed.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from pathlib import Path
 
 RUNS = {"hosts": "lab and not slow", "others": "not lab and not slow"}  # by name, which tests a run has
 FAILED = 1  # pytest's own: tests ran, and some failed
-FEW = 5  # more than these are no matter of being late
+FEW = 3  # files of tests; when tests of more have failed, it is no matter of being late
+LISTED = 20
 NOTHING_CHOSEN = 5  # pytest's own; with `-k` one of the runs may have no test
 WORDS = {0: "passed", NOTHING_CHOSEN: "no test was chosen"}
 
@@ -47,8 +49,9 @@ def run(marks: Mapping[str, str], words: Sequence[str]) -> int:
         for name, status in statuses.items():
             failed = _failed(caches[name])
             if status == FAILED and failed:
-                told[name] += "".join(f"\n{'':{width}} |   {test}" for test in failed)
-            if status == FAILED and 0 < len(failed) <= FEW:
+                told[name] += "".join(f"\n{'':{width}} |   {test}" for test in failed[:LISTED])
+                told[name] += f"\n{'':{width}} |   and {len(failed) - LISTED} more" * (len(failed) > LISTED)
+            if status == FAILED and 0 < len({test.partition("::")[0] for test in failed}) <= FEW:
                 alone = _start(marks[name], (*words, "--last-failed"), caches[name])
                 _show(f"{name:{width}} | again: ", alone)
                 statuses[name] = alone.wait()
