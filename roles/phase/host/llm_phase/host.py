@@ -109,7 +109,7 @@ def is_proved(units, unit, gate):
         return False
 
 
-CAUSE = re.compile(r"\b\w+(?:Error|Exception): \S")
+CAUSE = re.compile(r"\b(?:\w+(?:Error|Exception)|error): \S")
 
 
 def journal(units, lines=12):

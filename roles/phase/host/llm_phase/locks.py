@@ -23,6 +23,7 @@ AUDIT = "/var/lib/llm/audit.jsonl"
 AT_WORK = "/var/lib/llm/at-work"  # there while a run has the host, and after one that left packages half installed
 BREAK_TIMEOUT_S = 10.0
 SIGN_OF_LIFE_S = 30
+ENDING_S = 5.0  # a run that is over lets go of the host a moment later: the next one must not be refused for it
 
 
 class Locked(Exception):
@@ -90,15 +91,23 @@ def end_holder(path):
 
 
 @contextlib.contextmanager
-def held(path, owner, run=None):
-    """The lock, until the block or the process ends. Raises Locked. :param run: token that the file carries."""
+def held(path, owner, run=None, patience_s=0.0):
+    """The lock, until the block or the process ends. Raises Locked.
+
+    :param run: token that the file carries. :param patience_s: how long to wait for it.
+    """
     os.makedirs(os.path.dirname(path), exist_ok=True)
     file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Locked(read_owner(path) or "somebody") from None
+        end = time.monotonic() + patience_s
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= end:
+                    raise Locked(read_owner(path) or "somebody") from None
+                time.sleep(0.1)
         os.ftruncate(file, 0)
         text = f"{owner}, since {now()}, pid {os.getpid()}" + (f", run {run}" if run else "")
         os.pwrite(file, f"{text}\n".encode(), 0)
@@ -141,7 +150,8 @@ def host_locked(by, what, run=None, breaking=False):
     text = f"{by} ({what})"
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(held(RUN_LOCK, text))
+            ours = run and read_owner(RUN_LOCK).endswith(f"run {run}")
+            stack.enter_context(held(RUN_LOCK, text, patience_s=0.0 if ours else ENDING_S))
         except Locked:
             if not (run and read_owner(RUN_LOCK).endswith(f"run {run}")):
                 raise
@@ -238,7 +248,7 @@ def hold(owner, token, how):
             break_locks(owner)
         if holder_of(SWITCH_LOCK) is not None:  # a run died in the middle of a switch, which goes on
             raise Locked(read_owner(SWITCH_LOCK) or "somebody")
-        with held(RUN_LOCK, owner, token):
+        with held(RUN_LOCK, owner, token, ENDING_S):
             signal.signal(signal.SIGTERM, was_broken)
             begin_work(owner)
             wait_for_the_end()
