@@ -56,9 +56,9 @@ def test_a_second_operator_is_told_who_and_since_when_and_changes_nothing(operat
 def test_ctrl_c_leaves_nothing_locked(operator: Operator, host: Host) -> None:
     first = hold(operator, host)
     first.send_signal(signal.SIGINT)
-    output, _ = first.communicate(timeout=90)  # pyinfra waits for the command that it began
+    output, _ = first.communicate(timeout=90)
     assert "Exiting upon user request" in output
-    is_free(host)
+    is_free(host, within_s=60)  # pyinfra waits for the command that it began, or leaves it behind
 
 
 def test_a_controller_that_is_killed_has_the_host_until_the_command_it_began_has_ended(

@@ -45,7 +45,7 @@ def test_a_host_for_phase_1_alone_serves_it_and_has_nothing_of_vllm(
     first = operator.deploy(*ALONE, hosts=[host])
     assert first.status == 0, first.output
     host.ssh("/usr/local/lib/llm/llm-ready ollama --port 11434 --model llama3.2 --timeout 60")
-    assert json.loads(host.ssh("cat /var/lib/llm/state.json").stdout).keys() == {"phase", "ollama"}
+    assert json.loads(host.ssh("cat /var/lib/llm/state.json").stdout).keys() == {"phase", "ollama", "release", "good"}
     absent = "test ! -e /opt/llm/vllm -a ! -e /opt/llm/adapter -a ! -e /etc/systemd/system/llm-phase2.target"
     assert host.ssh(absent, check=False).returncode == 0
     second = operator.deploy(*ALONE, hosts=[host])
