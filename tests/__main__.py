@@ -6,9 +6,9 @@ Hosts boot, settle and answer over ssh while a processor has nothing to do; the 
 tests of the lab share its hosts, and what a run says is shown while it is said, behind its name.) Exit status: 0 when both runs
 passed, else that of the run that did not.
 
-Tests of a few files that fail in it run once more by themselves when both runs are over: two cores that are busy with the other
-run make a host or a server late. What passes then is told as such at the end, by name, and is worth a look; what fails again has
-failed.
+Where tests of a few files fail in it, those files run once more by themselves when both runs are over: two cores that are busy with
+the other run make a host or a server late. What passes then is told as such at the end, by name, and is worth a look; what fails
+again has failed. (Whole files: tests of the lab go on from what those before them made of a host.)
 """
 
 from __future__ import annotations
@@ -51,8 +51,9 @@ def run(marks: Mapping[str, str], words: Sequence[str]) -> int:
             if status == FAILED and failed:
                 told[name] += "".join(f"\n{'':{width}} |   {test}" for test in failed[:LISTED])
                 told[name] += f"\n{'':{width}} |   and {len(failed) - LISTED} more" * (len(failed) > LISTED)
-            if status == FAILED and 0 < len({test.partition("::")[0] for test in failed}) <= FEW:
-                alone = _start(marks[name], (*words, "--last-failed"), caches[name])
+            files = sorted({test.partition("::")[0] for test in failed})
+            if status == FAILED and 0 < len(files) <= FEW:
+                alone = _start(marks[name], (*words, *files), caches[name])
                 _show(f"{name:{width}} | again: ", alone)
                 statuses[name] = alone.wait()
                 again = "these passed when they ran by themselves" if statuses[name] == 0 else "and not by themselves"

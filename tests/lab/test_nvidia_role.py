@@ -33,13 +33,13 @@ def deploy(operator: Operator, card: Host) -> Deploy:
     """The nvidia role on that host; words are further settings."""
     key = mirrored.ensure(operator.lab).apt_key_fingerprint
 
-    def run(*settings: str, mode: str = "--yes") -> Result:
+    def run(*settings: str, mode: str = "--yes", playbook: str = "tests/lab/only_driver.py") -> Result:
         data = [
             word
             for setting in ("gpu=nvidia", f"nvidia.key_fingerprint={key}", *settings)
             for word in ("--data", setting)
         ]
-        return operator.pyinfra("--json", mode, *data, playbook="tests/lab/only_driver.py", hosts=[card])
+        return operator.pyinfra("--json", mode, *data, playbook=playbook, hosts=[card])
 
     return run
 
@@ -181,8 +181,9 @@ def test_unfinished_work_of_dpkg_is_named_with_its_remedy(card: Host, deploy: De
         "sed -i '/^Package: half-done$/,/^$/s/^Status:.*/Status: install ok half-configured/' /var/lib/dpkg/status"
     )
     try:
-        result = deploy(f"nvidia.version={NEW}")
+        result = deploy(f"nvidia.version={NEW}", playbook="tests/lab/checked_driver.py")
         assert result.status == 1
+        assert "dpkg has unfinished work: half-done" in result.output
         assert "dpkg --configure -a" in result.output
         assert version(card, "nvidia-driver-cuda") == OLD
     finally:

@@ -8,6 +8,12 @@ import pytest
 
 from tests.__main__ import run
 
+
+@pytest.fixture(autouse=True)
+def at_the_tests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # files to run again are named from there
+
+
 TESTS = """
 import pytest
 
@@ -51,6 +57,18 @@ def test_late():
     first = not seen.exists()
     seen.touch()
     assert not first
+
+made = []
+
+@pytest.mark.one
+def test_first(): made.append("a host")
+
+@pytest.mark.one
+def test_that_goes_on_from_the_first():
+    seen = pathlib.Path(__file__).with_suffix(".seen2")
+    late = not seen.exists()
+    seen.touch()
+    assert made and not late
 
 @pytest.mark.two
 def test_two(): pass
