@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bench.marked_part import MarkedPart
+
 BEGIN, END = "<!-- make bench -->", "<!-- end of make bench -->"
 
 
@@ -10,8 +12,4 @@ def with_summary(readme: str, summary: str) -> str:
 
     :raises ValueError: the marks are not there.
     """
-    before, begin, rest = readme.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"README.md has no {BEGIN!r} with {END!r} behind it")
-    return f"{before}{BEGIN}\n{summary}{END}{after}"
+    return MarkedPart("README.md", BEGIN, END).replaced(readme, summary)

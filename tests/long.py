@@ -7,7 +7,6 @@ is written.
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -16,11 +15,11 @@ from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 
+from bench.marked_part import MarkedPart
 from tests.soak.report import commit
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "long-tests.md"
-BEGIN, END = "<!-- make test-long -->\n", "<!-- end of make test-long -->\n"
-MARKS = re.compile(f"{re.escape(BEGIN)}.*{re.escape(END)}", re.DOTALL)
+PART = MarkedPart("docs/long-tests.md", "<!-- make test-long -->", "<!-- end of make test-long -->")
 
 
 def rows(junit: str) -> list[tuple[str, str, str, float]]:
@@ -56,7 +55,7 @@ def main(words: Sequence[str]) -> int:
         if report.exists() and not words:
             text = table(rows(report.read_text(encoding="utf-8")), seen)
             page = PAGE.read_text(encoding="utf-8")
-            PAGE.write_text(MARKS.sub(lambda _: f"{BEGIN}{text}{END}", page), encoding="utf-8")
+            PAGE.write_text(PART.replaced(page, text), encoding="utf-8")
     return status
 
 

@@ -5,9 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import astuple, dataclass
+from pathlib import Path
+
+from bench.marked_part import MarkedPart
 
 BEGIN, END = "<!-- make test-faults -->", "<!-- end of make test-faults -->"
+PART = MarkedPart("docs/faults.md", BEGIN, END)
 HEAD = ("| what was broken | what happened | seconds until serving | seen |", "|---|---|---:|---|")
+CHECKOUT = Path(__file__).resolve().parents[2]
 LONGEST = 400
 END_OF_TEXT = 250
 
@@ -28,8 +33,11 @@ def row_of(fault: str, happened: str, seconds: float | None, seen: str) -> Row:
 
 
 def cause_of(said: str) -> str:
-    """Of what a failed test printed: the obstacles that preflight names, and the end, which is where other reasons are."""
-    text = said.partition("\nassert ")[0].strip()
+    """Of what a failed test printed: the obstacles that preflight names, and the end, which is where other reasons are.
+
+    Where this checkout lies is nobody's business.
+    """
+    text = said.partition("\nassert ")[0].strip().replace(f"{CHECKOUT}/", "")
     errors = [line.strip() for line in text.splitlines() if re.match(r"\s+error\s{2,}", line)]
     return " ".join([*errors[:2], text if len(text) <= END_OF_TEXT else f"…{text[-END_OF_TEXT:]}"])
 
@@ -42,7 +50,7 @@ def one_line(text: str) -> str:
 
 def rows_of(page: str) -> list[Row]:
     """The rows between the marks. Raises ValueError when a mark is missing or a line is no row."""
-    lines = _parts(page)[1].strip().splitlines()[len(HEAD) :]
+    lines = PART.of(page).strip().splitlines()[len(HEAD) :]
     found = []
     for line in lines:
         cells = re.fullmatch(r"\| (.*) \| (.*) \| (.*) \| (.*) \|", line)
@@ -54,9 +62,8 @@ def rows_of(page: str) -> list[Row]:
 
 def with_rows(page: str, rows: Iterable[Row]) -> str:
     """The page with these rows and no others. Raises ValueError when a mark is missing."""
-    before, _, after = _parts(page)
     lines = [*HEAD, *(f"| {' | '.join(astuple(row))} |" for row in rows)]
-    return "\n".join((f"{before}{BEGIN}", *lines, f"{END}{after}"))
+    return PART.replaced(page, "".join(f"{line}\n" for line in lines))
 
 
 def updated(old: Iterable[Row], new: Row, order: list[str], whole: bool) -> list[Row]:
@@ -69,11 +76,3 @@ def updated(old: Iterable[Row], new: Row, order: list[str], whole: bool) -> list
     places = {fault: place for place, fault in enumerate(order)}
     kept = [row for row in by_fault.values() if row.fault in places or not whole]
     return sorted(kept, key=lambda row: places.get(row.fault, len(places)))
-
-
-def _parts(page: str) -> tuple[str, str, str]:
-    before, begin, rest = page.partition(BEGIN)
-    inside, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"docs/faults.md has no {BEGIN!r} with {END!r} behind it")
-    return before, inside, after

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from bench.marked_part import MarkedPart
+
 BEGIN, END = "<!-- make outage -->", "<!-- end of make outage -->"
 HEAD = (
     "change", "11434 failed", "out for", "start of the other server", "longest wait", "503 within", "11435 failed", "kept",
@@ -15,11 +17,7 @@ def with_table(page: str, table: str) -> str:
 
     :raises ValueError: the marks are not there.
     """
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"docs/outage.md has no {BEGIN!r} with {END!r} behind it")
-    return f"{before}{BEGIN}\n{table}{END}{after}"
+    return MarkedPart("docs/outage.md", BEGIN, END).replaced(page, table)
 
 
 def table(results: dict[str, Any]) -> str:

@@ -43,6 +43,10 @@ def test_a_failed_test_shows_what_preflight_refused_and_the_end_of_what_was_prin
     assert len(row_of("cut", shown, None, "today").happened) < 400
 
 
+def test_a_cause_does_not_say_where_the_checkout_lies() -> None:
+    assert cause_of(f"No such file: {ROOT}/deploy.py") == "No such file: deploy.py"
+
+
 def test_a_run_of_some_faults_leaves_the_rows_of_the_others() -> None:
     new = replace(POWER, happened="it failed")
     assert updated([DISK, POWER, CLOCK], new, ["power"], whole=False) == [new, DISK, CLOCK]
