@@ -14,9 +14,11 @@ from tests.faults.watch import Watch
 from tests.lab.deployments import Operator
 from tests.lab.test_deploy import serves_phase_1, serves_phase_2
 from tests.lab.test_refusals import mirror_fault
+from tests.lab.vllm_probes import wait_until
 
 NO_SPACE = "No space left on device"
-OTHER_HUB = ("--data", "vllm.hub_cache=/var/lib/llm/hub-elsewhere")  # the model has to come once more
+ELSEWHERE = "/var/lib/llm/hub-elsewhere"
+OTHER_HUB = ("--data", f"vllm.hub_cache={ELSEWHERE}")  # the model has to come once more
 
 
 @pytest.mark.fault("disk full while the adapter's next version is unpacked")
@@ -44,8 +46,10 @@ def test_while_unpacking(host: Host, operator: Operator, disk: Disk, record: Rec
 @pytest.mark.fault("disk full while the text model is downloaded")
 def test_while_downloading(host: Host, operator: Operator, disk: Disk, record: Record) -> None:
     with Watch(host) as watch, mirror_fault(operator, {"site": "hub", "path": "/meta-llama", "bytes_per_s": 200_000}):
-        said = operator.deploy_until("Download the text model", [host], lambda run: disk.fill(), *OTHER_HUB)
-        assert "no space left below /var/lib/llm/hub-elsewhere" in said, said
+        said = operator.deploy_until(
+            "Download the text model", [host], lambda run: fill_when_some_came(host, disk), *OTHER_HUB
+        )
+        assert f"no space left below {ELSEWHERE}" in said, said
         assert "what came is kept" in said
         assert broken_promises(look(host)) == []
         disk.empty()
@@ -53,14 +57,17 @@ def test_while_downloading(host: Host, operator: Operator, disk: Disk, record: R
     assert watch.text_after() == 0
     with Watch(host) as watch:
         converge(operator, host, *OTHER_HUB)
-    assert (
-        "from byte"
-        in host.ssh("journalctl -u vllm-model -o cat --no-pager | grep 'from byte' | grep -v 'from byte 0 '").stdout
-    )
+    last = host.ssh("journalctl -u vllm-model -o cat --no-pager | grep ': from byte ' | tail -n 1").stdout
+    assert int(last.split("from byte ")[1].split()[0]) > 0, last
     serves_phase_2(host)
     record("the deploy failed there, what ran went on; with space again the download continued where it was", 0.0)
     converge(operator, host)
-    host.ssh("rm -rf /var/lib/llm/hub-elsewhere")
+    host.ssh(f"rm -rf {ELSEWHERE}")
+
+
+def fill_when_some_came(host: Host, disk: Disk) -> None:
+    wait_until("the model comes", lambda: host.ssh(f"find {ELSEWHERE} -name '*.part' -size +0").stdout != "", 120)
+    disk.fill()
 
 
 @pytest.mark.fault("disk full while a deploy forward writes the state")
