@@ -19,7 +19,7 @@ import pytest
 
 from lab import Host, Lab
 from tests.faults.disk import Disk
-from tests.faults.runs import Record, converge
+from tests.faults.runs import HUB_ELSEWHERE, Record, converge
 from tests.faults.table import Row, cause_of, row_of, rows_of, updated, with_rows
 from tests.lab.conftest import KEEP, lab, make_host, operator
 from tests.lab.deployments import CHECKOUT, Operator
@@ -33,7 +33,8 @@ __all__ = [
 PAGE = CHECKOUT / "docs" / "faults.md"
 FOLDER = Path(__file__).parent
 SEED = int(os.environ.get("FAULTS_SEED") or 20261129)
-LEFT_BY_FAULTS = "rm -rf /run/systemd/system/*.service.d/fault.conf /var/lib/llm/hub-elsewhere; systemctl daemon-reload"
+LEFT_BY_FAULTS = f"rm -rf /run/systemd/system/*.service.d/fault.conf {HUB_ELSEWHERE}; systemctl daemon-reload"
+SERVES_PHASE_2 = """llm-phase --json | grep -q '"serving": 2.*"as_recorded": true'"""
 _order: list[str] = []
 _failed = pytest.StashKey[str]()
 _seen = pytest.StashKey[str]()
@@ -122,7 +123,8 @@ def host(deployed: Host, disk: Disk, operator: Operator) -> Host:
     disk.empty()
     deployed.heal()
     operator.lab.up([deployed.name])
+    as_it_was = deployed.ssh(f"test ! -e {HUB_ELSEWHERE} && {SERVES_PHASE_2}", check=False).returncode == 0
     deployed.ssh(LEFT_BY_FAULTS)
-    if deployed.ssh('llm-phase --json | grep -q \'"serving": 2.*"as_recorded": true\'', check=False).returncode != 0:
+    if not as_it_was:
         converge(operator, deployed)
     return deployed

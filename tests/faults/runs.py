@@ -12,6 +12,8 @@ from lab import Host
 from tests.lab.deployments import Operator, Result
 
 ADAPTER = "files/adapter/src/ollama_adapter/__init__.py"
+HUB_ELSEWHERE = "/var/lib/llm/hub-elsewhere"
+OTHER_HUB = ("--data", f"vllm.hub_cache={HUB_ELSEWHERE}")  # the model has to come once more
 DROP_IN = "/run/systemd/system/{unit}.d/fault.conf"
 
 

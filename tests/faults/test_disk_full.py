@@ -9,7 +9,15 @@ import pytest
 from lab import Host
 from tests.faults.disk import Disk
 from tests.faults.promises import assert_promises_kept, broken_promises, look
-from tests.faults.runs import Record, assert_unchanged_by_a_second_run, converge, last_step, next_version
+from tests.faults.runs import (
+    HUB_ELSEWHERE,
+    OTHER_HUB,
+    Record,
+    assert_unchanged_by_a_second_run,
+    converge,
+    last_step,
+    next_version,
+)
 from tests.faults.watch import Watch
 from tests.lab.deployments import Operator
 from tests.lab.test_deploy import serves_phase_1, serves_phase_2
@@ -17,8 +25,6 @@ from tests.lab.test_refusals import mirror_fault
 from tests.lab.vllm_probes import wait_until
 
 NO_SPACE = "No space left on device"
-ELSEWHERE = "/var/lib/llm/hub-elsewhere"
-OTHER_HUB = ("--data", f"vllm.hub_cache={ELSEWHERE}")  # the model has to come once more
 
 
 @pytest.mark.fault("disk full while the adapter's next version is unpacked")
@@ -49,7 +55,7 @@ def test_while_downloading(host: Host, operator: Operator, disk: Disk, record: R
         said = operator.deploy_until(
             "Download the text model", [host], lambda run: fill_when_some_came(host, disk), *OTHER_HUB
         )
-        assert f"no space left below {ELSEWHERE}" in said, said
+        assert f"no space left below {HUB_ELSEWHERE}" in said, said
         assert "what came is kept" in said
         assert broken_promises(look(host)) == []
         disk.empty()
@@ -62,11 +68,11 @@ def test_while_downloading(host: Host, operator: Operator, disk: Disk, record: R
     serves_phase_2(host)
     record("the deploy failed there, what ran went on; with space again the download continued where it was", 0.0)
     converge(operator, host)
-    host.ssh(f"rm -rf {ELSEWHERE}")
+    host.ssh(f"rm -rf {HUB_ELSEWHERE}")
 
 
 def fill_when_some_came(host: Host, disk: Disk) -> None:
-    wait_until("the model comes", lambda: host.ssh(f"find {ELSEWHERE} -name '*.part' -size +0").stdout != "", 120)
+    wait_until("the model comes", lambda: host.ssh(f"find {HUB_ELSEWHERE} -name '*.part' -size +0").stdout != "", 120)
     disk.fill()
 
 

@@ -9,13 +9,20 @@ import pytest
 
 from lab import Host
 from tests.faults.promises import assert_promises_kept
-from tests.faults.runs import Record, assert_unchanged_by_a_second_run, converge, last_step, next_version
+from tests.faults.runs import (
+    HUB_ELSEWHERE,
+    OTHER_HUB,
+    Record,
+    assert_unchanged_by_a_second_run,
+    converge,
+    last_step,
+    next_version,
+)
 from tests.faults.watch import Watch
 from tests.lab.deployments import Operator
 from tests.lab.test_deploy import serves_phase_1, serves_phase_2
 from tests.lab.test_refusals import mirror_fault
 
-OTHER_HUB = ("--data", "vllm.hub_cache=/var/lib/llm/hub-elsewhere")
 WEIGHTS = "$(readlink -f /var/lib/llm/hub/models--*/snapshots/*/model*.safetensors | head -1)"
 # It passes its check, and ends when it should serve.
 CANNOT_START = """
@@ -52,7 +59,7 @@ def test_a_model_damaged_on_its_way(host: Host, operator: Operator, record: Reco
     assert watch.text_after() == 0
     serves_phase_2(host)
     converge(operator, host)
-    host.ssh("rm -rf /var/lib/llm/hub-elsewhere")
+    host.ssh(f"rm -rf {HUB_ELSEWHERE}")
     record(f"thrown away at its checksum, {last_step(failed)!r} failed; what ran went on", watch.text_after())
 
 
