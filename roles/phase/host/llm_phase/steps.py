@@ -129,14 +129,13 @@ def stale(one, units):
 
 
 def restart(name, patience):
-    """Have a unit start anew; True. A server that hangs is killed after `patience` seconds. Raises Failure with its last lines."""
+    """Have a unit start anew. A server that hangs is killed after `patience` seconds. Raises Failure with its last lines."""
     if name.endswith(".socket"):  # one whose service runs refuses to restart
         stop([name.replace(".socket", ".service")], patience)
     run("systemctl", "reset-failed", name)
     done = run("systemctl", "restart", name, timeout=1800)
     if done.returncode:
         raise Failure(f"{name} did not come up: {done.stderr.strip()}\n{journal([name])}")
-    return True
 
 
 def start(one):

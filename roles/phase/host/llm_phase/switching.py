@@ -86,7 +86,7 @@ def plan(phases, asked):
     number = asked.number
     one, gone = phases[number], leaving(phases, number, units)
     chooses = f"choose {one['target']} for the next boot"
-    files = [path for path in changed_by_hand(asked.release)] if asked.release else []
+    files = changed_by_hand(asked.release) if asked.release else []
     return [
         *([f"put in place: {', '.join(files)}"] if files else []),
         *([chooses] if number == "1" else []),
@@ -182,7 +182,9 @@ def carry_out(phases, asked, begun):
     if orphans:
         show(begun, f"killed on the cards, left behind by vLLM: pid {', '.join(map(str, orphans))}")
     # Only another release makes a running server start anew: on the way back to Phase 1 vision is left in peace.
-    restarted = [unit for unit in stale(one, look(phases)) if restart(unit, asked.patience)] if asked.release else []
+    restarted = stale(one, look(phases)) if asked.release else []
+    for unit in restarted:
+        restart(unit, asked.patience)
     if restarted:
         show(begun, f"restarted with this release's files: {', '.join(restarted)}")
     start(one)
