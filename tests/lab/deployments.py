@@ -186,6 +186,12 @@ def press_ctrl_c(process: subprocess.Popen[str]) -> None:
     process.send_signal(signal.SIGINT)
 
 
+def releases(host: Host) -> dict[str, Any]:
+    """What deploys put on the host, as `llm-phase releases` tells machines."""
+    found: dict[str, Any] = json.loads(host.ssh("llm-phase releases --json").stdout)
+    return found
+
+
 def operator_of(lab: Lab) -> Operator:
     """An operator whose lab has its mirrors running."""
     lab.ensure_network()

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
 import pytest
 
 from lab import Host
-from tests.lab.deployments import Operator
+from tests.lab.deployments import Operator, releases
 from tests.lab.test_deploy import Served, serves_phase_2, serves_vision, started_at
 
 pytestmark = pytest.mark.lab
 SHORTER_DRAIN = ("--data", "adapter.drain_timeout_s=17")
-
-
-def releases(host: Host) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(host.ssh("llm-phase releases --json").stdout)
-    return found
 
 
 def drain(host: Host) -> str:
