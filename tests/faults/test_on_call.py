@@ -20,7 +20,7 @@ from tests.faults.promises import assert_promises_kept
 from tests.faults.runs import Record, assert_unchanged_by_a_second_run, converge, drop_in
 from tests.faults.test_models import WEIGHTS
 from tests.faults.watch import TEXT, Watch
-from tests.lab.deployments import PROGRAM, Operator, Result, releases
+from tests.lab.deployments import PROGRAM, Operator, releases
 from tests.lab.test_deploy import serves_phase_1, serves_phase_2, serves_vision, started_at
 from tests.lab.vllm_probes import ask, wait_until
 
@@ -58,19 +58,23 @@ class Engineer:
         assert command in SECTIONS[section], f"docs/on-call.md, {section!r}, has no {command!r}"
         typed.setdefault(section, set()).add(command)
         text = command.replace("HOST", self.host.name).replace("r-…", release)
-        program, *words = shlex.split(text)
-        if program == "pyinfra":
-            assert words[0] == "inventory"
-            done = subprocess.run(
-                [PROGRAM, self.operator.inventory, *words[1:]], cwd=self.operator.checkout,
-                env=self.operator.environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=1800,
-            )  # fmt: skip
-            said, ended = done.stdout + done.stderr, done.returncode
+        if text.startswith("pyinfra "):
+            said, ended = self.at_the_controller(text)
         else:
             on_host = self.host.ssh(f"{text} 2>&1", check=False, timeout=600)
             said, ended = on_host.stdout, on_host.returncode
         assert ended == status, f"{text}: status {ended}\n{said}"
         return said
+
+    def at_the_controller(self, command: str) -> tuple[str, int]:
+        """What `pyinfra inventory …` printed, and its exit status."""
+        _, inventory, *words = shlex.split(command)
+        assert inventory == "inventory"
+        done = subprocess.run(
+            [PROGRAM, self.operator.inventory, *words], cwd=self.operator.checkout, env=self.operator.environment,
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=1800,
+        )  # fmt: skip
+        return done.stdout + done.stderr, done.returncode
 
 
 @pytest.fixture
@@ -243,12 +247,14 @@ def test_vision_does_not_answer(host: Host, engineer: Engineer, record: Record) 
 
 @pytest.mark.fault("on call: a deploy was refused; failed on a host; stopped in the middle")
 def test_deploys_that_do_not_end_well(host: Host, operator: Operator, engineer: Engineer, record: Record) -> None:
+    converge(operator, host)
     with Watch(host) as watch:
         refused = operator.deploy("--data", f"vllm.model_revision={'0' * 40}", hosts=[host])
         assert refused.status == 1
-        then = next(line for line in refused.output.splitlines() if line.strip().startswith("then: "))
+        last = next(line for line in refused.output.splitlines() if line.strip().startswith("then: "))
         assert "->" in refused.output
-        typed_again(engineer, then.partition("then: ")[2])
+        said, status = engineer.at_the_controller(last[last.index("pyinfra ") :])
+        assert status == 0, said
 
         failed = operator.deploy("--data", 'vllm.extra_args=["--no-such-option"]', hosts=[host])
         assert failed.status == 1
@@ -258,7 +264,12 @@ def test_deploys_that_do_not_end_well(host: Host, operator: Operator, engineer: 
 
         vision = started_at(host, "ollama-vision.service")
         said = operator.deploy_until(
-            "Vision | ", [host], lambda run: run.kill(), "--data", "adapter.drain_timeout_s=17", pause_s=0
+            "Adapter | Write the adapter's unit",
+            [host],
+            lambda run: run.kill(),
+            "--data",
+            "adapter.drain_timeout_s=17",
+            pause_s=0,
         )
         assert "Put the release in place" not in said
         converge(operator, host, "--data", "adapter.drain_timeout_s=17")
@@ -267,18 +278,6 @@ def test_deploys_that_do_not_end_well(host: Host, operator: Operator, engineer: 
     converge(operator, host)
     record("followed: the last line's command, the mended setting, the same run again", None)
     assert_promises_kept(host)
-
-
-def typed_again(engineer: Engineer, command: str) -> Result:
-    """The command in a refusal's last line, with the lab's inventory; the setting that was wrong is gone."""
-    program, inventory, *words = shlex.split(command)
-    assert (program, inventory) == ("pyinfra", engineer.operator.inventory)
-    done = subprocess.run(
-        [PROGRAM, inventory, *words], cwd=engineer.operator.checkout, env=engineer.operator.environment,
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=1800,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    return Result(done.returncode, done.stdout + done.stderr)
 
 
 @pytest.mark.fault("on call: the whole page")
