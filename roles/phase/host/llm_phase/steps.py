@@ -161,6 +161,11 @@ def prove(one, unit):
     done = run(READY, *gate, "--timeout", str(limit), "--quiet", timeout=limit + 180)
     if done.returncode:
         raise Failure(f"{unit}: {done.stderr.strip()}\n{journal([unit])}")
+    put_down_proof(unit, gate)
+
+
+def put_down_proof(unit, gate):
+    """Have it known of the unit's present start that it has generated a token."""
     units = parse_units(run("systemctl", "show", "--property=Id,InvocationID", "--", unit).stdout)
     with contextlib.suppress(OSError):  # a deploy asks once more then
         os.makedirs(PROVED, exist_ok=True)

@@ -13,7 +13,7 @@ from llm_phase.host import OURS, PHASES, chosen, is_gone, look, missing, serving
 from llm_phase.output import complain, say
 from llm_phase.placing import check, place
 from llm_phase.releases import BAD, changed_by_hand, current, folder_of, judge, lacking, last_good, manifest_of
-from llm_phase.steps import answers, choose, free_the_cards, prove, restart, stale, start, stop
+from llm_phase.steps import answers, choose, free_the_cards, prove, put_down_proof, restart, stale, start, stop
 
 VLLM, VLLM_USER = "vllm.service", "vllm"
 
@@ -119,6 +119,10 @@ def switch(phases, asked):
     served_before = serving(phases, before)
     phases = phases_of(asked, phases)
     if is_done(phases, asked, before):
+        for unit, gate in phases[asked.number][
+            "gates"
+        ].items():  # they have just answered, perhaps for the first time since a boot
+            put_down_proof(unit, gate)
         say(f"{goal(asked)} serves already, on record and for the next boot; nothing to do")
         return 0
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the terminal may go, half a switch may not stay
