@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from pyinfra.api import deploy
 
+from roles.consumer_variables import variables
 from roles.consumers.operations import services_pointed
 from roles.host_files import install_program, write
 from roles.layout import ETC
@@ -37,13 +38,6 @@ def consumers_pointed(site: Site) -> None:
     """Last, when the servers serve: a service may ask them as soon as it starts."""
     if site.consumers.project:
         services_pointed(name="Point the services of the compose project here", description=description(site))
-
-
-def variables(site: Site) -> dict[str, dict[str, str]]:
-    """What a service's environment holds, by what it uses."""
-    text = {"OLLAMA_URL": site.ollama_url, "OLLAMA_MODEL": site.vllm.aliases[0]}
-    vision = {"VISION_OLLAMA_URL": site.vision_ollama_url, "VISION_MODEL": site.ollama.vision.models[0]}
-    return {"text": text, "vision": vision, "both": {**text, **vision}, "nothing": {}}
 
 
 def environment(site: Site) -> str:

@@ -164,9 +164,19 @@ class Operator:
         )
         return replace(self, inventory=str(folder))
 
-    def verify(self, host: Host) -> subprocess.CompletedProcess[str]:
+    def verify(self, host: Host, *options: str) -> subprocess.CompletedProcess[str]:
         """`make verify` for one host."""
-        words = ("-q", "-p", "no:cacheprovider", "tests/verify", "--inventory", self.inventory, "--limit", host.name)
+        words = (
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "tests/verify",
+            "--inventory",
+            self.inventory,
+            "--limit",
+            host.name,
+            *options,
+        )
         return subprocess.run(
             [sys.executable, "-m", "pytest", *words],
             cwd=self.checkout, env=self.environment, capture_output=True, text=True, timeout=900,

@@ -91,9 +91,9 @@ def test_the_files_are_those_that_compose_takes_by_itself_or_the_named_ones(prog
     assert program.compose_files("/p", ["docker-compose.yml", "/p/more.yml"], there) == [
         "/p/docker-compose.yml", "/p/more.yml",
     ]  # fmt: skip
-    with pytest.raises(program.Refusal, match="consumers.files: /p/none.yml"):
+    with pytest.raises(program.Refusal, match=r"consumers\.files: /p/none\.yml"):
         program.compose_files("/p", ["none.yml"], there)
-    with pytest.raises(program.Refusal, match="consumers.project: /q has none of"):
+    with pytest.raises(program.Refusal, match=r"consumers\.project: /q has none of"):
         program.compose_files("/q", [], there)
 
 
