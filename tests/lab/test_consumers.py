@@ -16,7 +16,11 @@ from tests.lab.test_deploy import Served
 pytestmark = pytest.mark.lab
 STEP = "Consumers | Point the services of the compose project here"
 FOLDER = "/srv/advice"
-SETTINGS = ("--data", f"consumers.project={FOLDER}", "--data", "consumers.health_timeout_s=20")
+SETTINGS = (
+    "--data", f"consumers.project={FOLDER}", "--data", "consumers.health_timeout_s=20",
+    # They ask 11434 for embeddings too, and Phase 1 has what its own server has.
+    "--data", 'ollama.text.models=["llama3.2", "llama2:7b", "nomic-embed-text"]',
+)  # fmt: skip
 SERVICE = Path(__file__).parent / "consumer" / "service.py"
 PORTS = {"notes-service": 8100, "doc-processor": 8101, "upload-service": 8103}
 OLD = {
