@@ -2,6 +2,7 @@
 
     pytest tests/verify --inventory inventory                  every host
     pytest tests/verify --inventory inventory --limit gpu-01   one host, glob or group; may be repeated
+    pytest tests/verify --inventory inventory --journal-window 1m   error lines of the last minute; the default is five
 
 VERIFY_INVENTORY=inventory in the environment means the same as --inventory. Hosts, users, keys, ports, sudo and settings come
 from the inventory as `pyinfra inventory deploy.py` reads them, `--data KEY=VALUE` included. It needs root on the hosts, changes
@@ -26,6 +27,7 @@ from roles.layout import ADAPTER_TOKEN, OUR_UNITS, PHASE_TARGETS
 from roles.phases import with_phases_decided
 from roles.site import Site
 from tests.verify.connection import Connection, Connections
+from tests.verify.journal import seconds
 from tests.verify.seen import (
     UNIT_PROPERTIES,
     Listener,
@@ -51,6 +53,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("verify", "verification of deployed hosts (tests/verify)")
     group.addoption("--inventory", help="pyinfra inventory: directory, file or host names (default: $VERIFY_INVENTORY)")
     group.addoption("--limit", action="append", default=[], help="only hosts that match: name, glob or group")
+    group.addoption(
+        "--journal-window",
+        default="5m",
+        metavar="TIME",
+        help="how far back error lines count: 300, 5m, 1h; 0: not at all",
+    )
     group.addoption("--data", action="append", default=[], metavar="KEY=VALUE", help="as for pyinfra --data")
 
 
@@ -66,6 +74,10 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     options = session.config.option
     if options.tbstyle == "auto":
         options.tbstyle = "short"  # the message says it all; the source of the check is a detail
+    try:
+        seconds(options.journal_window)
+    except ValueError as problem:
+        raise pytest.UsageError(f"--journal-window: {problem}") from None
     try:
         session.config.stash[_TARGETS] = read_targets(inventory, options.limit, options.data, dict(os.environ))
     except InventoryError as problem:
