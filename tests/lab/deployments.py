@@ -10,7 +10,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -194,6 +195,17 @@ def heed_ctrl_c() -> None:
 
 def press_ctrl_c(process: subprocess.Popen[str]) -> None:
     process.send_signal(signal.SIGINT)
+
+
+@contextmanager
+def without_a_route(host: Host) -> Iterator[None]:
+    """Inside the block the host has no network beyond the lab's own cable. Afterwards it has, also when it was rebooted."""
+    host.ssh("ip route del default", check=False)  # a boot may have left none
+    assert host.ssh("ip route show default").stdout == ""
+    try:
+        yield
+    finally:
+        host.ssh(f"ip route replace default via {host.lab.gateway}")
 
 
 def releases(host: Host) -> dict[str, Any]:

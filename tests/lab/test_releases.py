@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lab import Host
-from tests.lab.deployments import Operator, releases
+from tests.lab.deployments import Operator, releases, without_a_route
 from tests.lab.test_deploy import Served, serves_phase_2, serves_vision, started_at
 
 pytestmark = pytest.mark.lab
@@ -37,8 +37,8 @@ def test_back_to_the_release_before_with_its_files_and_without_a_mirror(operator
     assert operator.deploy(*SHORTER_DRAIN, hosts=[two]).status == 0
     assert (drain(two), releases(two)["current"] != first) == ("17", True)
 
-    two.ssh("ip route del default")
-    back = operator.rollback("--data", "to=previous", hosts=[two])
+    with without_a_route(two):
+        back = operator.rollback("--data", "to=previous", hosts=[two])
     assert back.status == 0, back.output
     assert f"release {first}, Phase 2, serves, after " in back.output
     assert (drain(two), releases(two)["current"], releases(two)["good"]) == (before, first, first)
