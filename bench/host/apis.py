@@ -59,9 +59,10 @@ class Reading:
     is_complete: bool = False
     error: str = ""  # of a line with an error in the middle of the stream
     _rest: bytes = b""
+    _bad: BadAnswer | None = None
 
     def feed(self, piece: bytes, at_ns: int) -> None:
-        """Take a piece of the body. Raises BadAnswer."""
+        """Take a piece of the body. It is called inside a parser, so what is wrong is said by `finish`."""
         self._rest += piece
         if not self.stream:
             return
@@ -80,6 +81,8 @@ class Reading:
             self._take(decoded(self._rest), 0)
         elif self._rest.strip():
             self._line(self._rest.strip(), 0)
+        if self._bad is not None:
+            raise self._bad
         if self.error:
             raise BadAnswer("error-line", self.error)
         if not self.is_complete:
@@ -94,7 +97,10 @@ class Reading:
                 self.is_complete = True
                 return
         if line:
-            self._take(decoded(line), at_ns)
+            try:
+                self._take(decoded(line), at_ns)
+            except BadAnswer as error:
+                self._bad = self._bad or error
 
     def _take(self, said: dict[str, Any], at_ns: int) -> None:
         if "error" in said:

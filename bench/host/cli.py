@@ -42,7 +42,7 @@ workloads (--workloads):
 
 how it counts:
   first text        to the first piece with text in it, not to the head of the answer; streamed answers only
-  between tokens    from the first text to the last, divided by the server's own count of tokens less one
+  between tokens    from the first text to the end, divided by the server's own count of tokens less one
   percentiles       nearest rank; with fewer than 100 answers the 99th is the largest
   tokens            eval_count or usage, as the server says; pieces are never counted for tokens
   errors            refused, unreachable, unknown-name, tls, timeout, closed (before the answer), broken-stream (inside it),

@@ -55,11 +55,14 @@ class Answer:
     ended: str = ""
 
 
-def inter_token_ms(first_ns: int, last_ns: int, tokens: int | None) -> float | None:
-    """The time between two tokens of an answer: from its first text to its last, over the server's count less one."""
-    if tokens is None or tokens < 2 or last_ns <= first_ns:
+def inter_token_ms(first_ns: int, over_ns: int, tokens: int | None) -> float | None:
+    """The time between two tokens of an answer: from its first text to its end, over the server's count less one.
+
+    To the end and not to the last text, because the count has the last token too, which often has no text.
+    """
+    if tokens is None or tokens < 2:
         return None
-    return (last_ns - first_ns) / 1e6 / (tokens - 1)
+    return (over_ns - first_ns) / 1e6 / (tokens - 1)
 
 
 def row(target: str, cell: Cell, answers: Sequence[Answer], wall_s: float, hit_rate: float | None) -> dict[str, Any]:

@@ -117,7 +117,7 @@ async def answer(
         target.name, cell.workload, cell.concurrency, cell.stream, number, round((asked_ns - begun_ns) / 1e9, 4), kind, detail,
         e2e_ms=(over_ns - asked_ns) / 1e6 if kind == OK else None,
         ttft_ms=(times[0] - asked_ns) / 1e6 if times else None,
-        itl_ms=inter_token_ms(times[0], times[-1], reading.answer_tokens) if times else None,
+        itl_ms=inter_token_ms(times[0], over_ns, reading.answer_tokens) if times and kind == OK else None,
         largest_gap_ms=max(gaps) / 1e6 if gaps else None,
         prompt_tokens=reading.prompt_tokens, answer_tokens=reading.answer_tokens, cached_tokens=reading.cached_tokens,
         pieces=len(times), ended=reading.ended,
