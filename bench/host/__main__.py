@@ -35,6 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = cli.parser()
     options = parser.parse_args(arguments)
     try:
+        if options.render:
+            _write(files.read(options.render), options.render.parent, options.render.stem)
+            return 0
         targets = cli.targets(options)
         earlier = files.read(options.beside) if options.beside else None
     except (ValueError, OSError) as error:
@@ -128,17 +131,20 @@ async def _run(options: Namespace, plan: Plan, targets: list[Target], earlier: d
     if earlier:
         _put_beside(results, earlier)
     results["comparison"] = [asdict(line) for line in compared(results["rows"])]
-    print(text(results))
-    name = options.name or f"{datetime.now(timezone.utc):%Y-%m-%d-%H%M%S}"
     try:
-        for path in files.write(results, options.output, name):
-            print(path)
+        _write(results, options.output, options.name or f"{datetime.now(timezone.utc):%Y-%m-%d-%H%M%S}")
     except OSError as error:
         print(f"cannot write the results: {error}\n  next: name another directory with --output", file=sys.stderr)
         return 1
     if measured.stopped.startswith("stopped"):
         return 130
     return 0 if not absent and all(has_success(measured, target.name) for target in present) else 1
+
+
+def _write(results: dict[str, Any], directory: Path, name: str) -> None:
+    print(text(results))
+    for path in files.write(results, directory, name):
+        print(path)
 
 
 def _stopped(loop: asyncio.AbstractEventLoop, stop: Stop, number: signal.Signals) -> None:

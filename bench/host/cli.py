@@ -117,6 +117,7 @@ def parser() -> argparse.ArgumentParser:
     add("--compare-unlike", action="store_true", help="measure although the models differ; every table is marked")
     add("--output", type=Path, metavar="DIRECTORY", default=RESULTS, help="where results go (bench/host/results)")
     add("--name", default="", help="of the files (default: date and time)")
+    add("--render", metavar="JSON", type=Path, help="make table, page and plot of an earlier run again, instead")
     add("--dry", action="store_true", help="show what would be sent, and send nothing")
     return options
 

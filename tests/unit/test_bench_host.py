@@ -267,6 +267,19 @@ def test_the_page_is_whole_has_no_script_and_escapes_what_a_server_says(tmp_path
     assert "prefers-color-scheme:dark" in page
 
 
+def test_table_page_and_plot_are_made_again_from_the_json(tmp_path: Path) -> None:
+    with RecordedServer() as server:
+        assert run(tmp_path, "--adapter", server.url, "--workloads", "guide") == 0
+    before = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    for name in ("run.csv", "run.html", "run.svg"):
+        (tmp_path / name).unlink()
+    assert run(tmp_path, "--render", str(tmp_path / "run.json")) == 0
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == before
+    (tmp_path / "run.json").write_text("{}")
+    with pytest.raises(SystemExit, match="2"):
+        run(tmp_path, "--render", str(tmp_path / "run.json"))
+
+
 def test_progress_off_a_terminal_is_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with RecordedServer() as server:
         assert run(tmp_path, "--adapter", server.url, "--workloads", "guide") == 0
