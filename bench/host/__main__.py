@@ -24,6 +24,7 @@ from bench.host.drive import Measured, Plan, Stop, has_success, measure
 from bench.host.identity import Identity, differences
 from bench.host.progress import Progress
 from bench.host.prompts import Lengths
+from bench.host.summary import rounded
 from bench.host.tables import text
 from bench.host.targets import MODEL, Absent, Target, identified
 
@@ -181,8 +182,8 @@ def assembled(
         "missing": measured.missing,
         "seconds": round(measured.seconds, 1),
         "own_busy": round(measured.own_busy, 3),
-        "rows": measured.rows,
-        "answers": [asdict(answer) for answer in measured.answers],
+        "rows": [rounded(row) for row in measured.rows],
+        "answers": [rounded(asdict(answer)) for answer in measured.answers],
     }  # fmt: skip
 
 

@@ -94,6 +94,11 @@ def row(target: str, cell: Cell, answers: Sequence[Answer], wall_s: float, hit_r
     return figures
 
 
+def rounded(figures: dict[str, Any]) -> dict[str, Any]:
+    """The same with numbers to the thousandth, which for milliseconds is a microsecond."""
+    return {name: round(value, 3) if isinstance(value, float) else value for name, value in figures.items()}
+
+
 def _sum(values: Any) -> int | None:
     """The sum, None where one is missing or there are none."""
     counts = list(values)
