@@ -13,7 +13,7 @@ from tests.contract.stand_in_server import Received, StandInServer, head
 
 MODEL = "tinytool:v1"  # in the recorded list
 # How an answer to a prompt goes wrong.
-FAULTS = ("503", "error-line", "broken-stream", "no-last-line", "bad-json", "silence", "no-http", "closed")
+FAULTS = ("503", "error-line", "broken-stream", "no-last-line", "bad-json", "silence", "no-http", "closed", "no-count")
 
 
 @cache
@@ -96,7 +96,8 @@ class RecordedServer(StandInServer):
 
     def pieces(self) -> list[bytes]:
         """The pieces of a streamed answer, with the fault in them."""
-        body = (of_ollama("gen_stream_full") if self.api == "ollama" else of_vllm("chat_stream_usage"))[0].encode()
+        events = "chat_stream" if self.fault == "no-count" else "chat_stream_usage"
+        body = (of_ollama("gen_stream_full") if self.api == "ollama" else of_vllm(events))[0].encode()
         end = b"\n" if self.api == "ollama" else b"\n\n"
         pieces = [piece + end for piece in body.split(end) if piece]
         start = b"" if self.api == "ollama" else b"data: "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
@@ -12,6 +13,7 @@ import sys
 import time
 from html.parser import HTMLParser
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -98,6 +100,37 @@ def test_a_server_that_is_down_is_named_with_url_cause_and_next_command_and_the_
     results = found(tmp_path)
     assert list(results["absent"]) == ["phase1"]
     assert {row["target"] for row in results["rows"]} == {"adapter"}
+
+
+@pytest.mark.parametrize(
+    ("url", "cause"), [("https://127.0.0.1:{}", "tls:"), ("http://nobody.invalid:{}", "unknown-name:")]
+)
+def test_why_a_server_cannot_be_reached_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], url: str, cause: str
+) -> None:
+    def refuse_tls() -> None:
+        connection, _ = plain.accept()
+        with connection, contextlib.suppress(OSError):
+            connection.recv(10_000)
+            connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as plain:
+        Thread(target=refuse_tls, daemon=True).start()
+        here = url.format(plain.getsockname()[1])
+        assert run(tmp_path, "--adapter", here) == 1
+        if "127.0.0.1" not in here:
+            socket.create_connection(plain.getsockname()).close()  # nobody came; let the thread go
+    assert f"adapter, {here}: {cause}" in capsys.readouterr().err
+
+
+def test_a_server_that_counts_no_tokens_gets_no_rate_of_them_and_the_results_say_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with RecordedServer("openai", "no-count") as vllm:
+        assert run(tmp_path, "--vllm", vllm.url, "--workloads", "guide", "--modes", "stream") == 0
+    (row,) = found(tmp_path)["rows"]
+    assert (row["ok"], row["uncounted"], row["tokens_per_s"], row["itl_ms_p50"]) == (3, 3, None, None)
+    assert "no count of tokens came from vllm" in capsys.readouterr().out
 
 
 def test_a_server_that_goes_away_in_the_middle_is_counted(tmp_path: Path) -> None:
