@@ -56,7 +56,10 @@ verify: venv  ## the sentences in tests/verify against every host of INVENTORY=â
 bench:  ## measure the adapter beside other proxies on this machine; a quarter of an hour, needs quiet (BENCH="--quick")
 	@$(PYTHON) -m bench $(BENCH)
 
+bench-host: venv  ## what HOST=â€¦ gives its clients: first text, tokens and requests a second, beside the guide's claims (BENCH_HOST="--help")
+	@$(BIN)/python -m bench.host $(if $(HOST),--host $(HOST)) $(BENCH_HOST)
+
 fuzz: venv  ## ten minutes of bad clients, bad upstreams and bad JSON for the adapter (FUZZ="--minutes 1 --target sse")
 	@$(BIN)/python -m tests.fuzz $(FUZZ)
 
-.PHONY: bench docs help packages venv demo demo-down test test-long test-quick test-faults check verify soak outage fuzz
+.PHONY: bench bench-host docs help packages venv demo demo-down test test-long test-quick test-faults check verify soak outage fuzz
