@@ -83,6 +83,7 @@ def test_no_unit_of_ours_listens_beyond_loopback_on_an_undeclared_port(
     assert not extra, f"{target.name}: expected only ports {sorted(declared(site))}, seen also {', '.join(extra)}"
 
 
+@pytest.mark.warning
 def test_nothing_unexpected_listens_beyond_loopback(target: Target, site: Site, listeners: list[Listener]) -> None:
     allowed = {*ALLOWED, *target.listeners}
     foreign = [
