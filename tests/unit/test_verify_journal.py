@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from roles.pins import ROOT
 from tests.verify.journal import (
     Benign,
     Line,
@@ -61,6 +62,8 @@ def counted(*lines: Line, since: float = NOW - 300) -> list[Line]:
         line("panic: runtime error: index out of range", VISION),
         line("CUDA error: out of memory", VISION),
         line(REQUEST % (502, "vLLM sent no JSON"), ADAPTER),
+        line(REQUEST % (200, "vLLM closed the connection before the answer was complete"), ADAPTER),
+        line('INFO:     127.0.0.1:47042 - "POST /v1/chat/completions HTTP/1.1" 500 Internal Server Error'),
         line("ERROR ollama_adapter.service.peers it broke", ADAPTER),
     ],
     ids=lambda bad: bad.text[:30],
@@ -80,6 +83,9 @@ def test_an_error_counts_by_its_level_in_the_journal_or_in_the_text(bad: Line) -
         line('[GIN] 2026/11/29 - 06:33:12 | 404 |   1.2s |       10.0.0.1 | POST     "/api/show"', VISION),
         line(REQUEST % (404, "model 'verify-has-no-such-model' not found"), ADAPTER),
         line(REQUEST % (400, "unexpected EOF"), ADAPTER),
+        line(REQUEST % (499, "client gone"), ADAPTER),
+        line('INFO:     127.0.0.1:47042 - "POST /tokenize HTTP/1.1" 200 OK'),
+        line('{"event":"request","method":"POST","path":"/api/chat","status":200,"duration_ms":2.5}', ADAPTER),
         line("a warning of systemd", priority=4),
         line("Failed to start another.service", "another.service", priority=3),
     ],
@@ -87,6 +93,18 @@ def test_an_error_counts_by_its_level_in_the_journal_or_in_the_text(bad: Line) -
 )
 def test_a_warning_a_clients_fault_or_another_unit_is_no_error(good: Line) -> None:
     assert counted(good) == []
+
+
+def test_an_engine_that_died_is_found_in_the_journal_that_it_left() -> None:
+    lines = parse_lines((ROOT / "tests/captures/journal-vllm-engine-died.jsonl").read_text())
+    found = errors(lines, {unit: Span(0, "all of it") for unit in (VLLM, VISION, ADAPTER)})
+    assert "ERROR 11-29 06:45:56 [async_llm.py:906] AsyncLLM output_handler failed." in found[0].text
+    assert {(one.unit, "WARNING" in one.text or " 200 " in one.text) for one in found} == {
+        (VLLM, False),
+        (ADAPTER, False),
+    }
+    # Of the adapter the stream that broke off; what it refused while vLLM was away, and clients that left, are none.
+    assert ['"status":200' in one.text for one in found if one.unit == ADAPTER] == [True]
 
 
 def test_a_refusal_while_vllm_starts_is_benign_for_the_adapter_and_no_other_503_is() -> None:

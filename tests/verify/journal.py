@@ -25,7 +25,8 @@ SAYS_ERROR = re.compile(
     r"|^(?:panic|fatal error): "  # Go
     r"|\blevel=(?:ERROR|FATAL)\b"  # Ollama
     r"|^\[GIN\].*\| 5\d\d \|"  # Ollama's log of requests
-    r'|^\{"event":"request",.*?"status":5\d\d\b'  # the adapter's
+    r'|^INFO: .*" 5\d\d\b'  # vLLM's
+    r'|^\{"event":"request",.*?"status":(?:5\d\d\b|200\b.*"error":")'  # the adapter's; the latter is a stream that broke off
     r"|\bCUDA error\b|\bOutOfMemoryError\b"
 )
 
