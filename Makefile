@@ -50,8 +50,8 @@ outage: packages venv  ## what clients see of each kind of change, on a lab host
 docs: venv  ## make docs/settings.md from the code
 	@$(BIN)/python -m roles.settings_page > docs/settings.md
 
-verify: venv  ## the sentences in tests/verify against every host of INVENTORY=…
-	@$(BIN)/python -m pytest -q tests/verify --inventory $(INVENTORY)
+verify: venv  ## the sentences in tests/verify against every host of INVENTORY=…; reports in reports/verify (VERIFY="--quick")
+	@$(BIN)/python -m tests.verify --inventory $(INVENTORY) $(VERIFY)
 
 bench:  ## measure the adapter beside other proxies on this machine; a quarter of an hour, needs quiet (BENCH="--quick")
 	@$(PYTHON) -m bench $(BENCH)

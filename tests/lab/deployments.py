@@ -166,20 +166,19 @@ class Operator:
         return replace(self, inventory=str(folder))
 
     def verify(self, host: Host, *options: str) -> subprocess.CompletedProcess[str]:
-        """`make verify` for one host."""
-        words = (
-            "-q",
-            "-p",
-            "no:cacheprovider",
-            "tests/verify",
-            "--inventory",
-            self.inventory,
-            "--limit",
-            host.name,
-            *options,
-        )
+        """The sentences of tests/verify for one host, as any pytest."""
+        one = ("--inventory", self.inventory, "--limit", host.name)
+        words = ("-q", "-p", "no:cacheprovider", "tests/verify", *one, *options)
         return subprocess.run(
             [sys.executable, "-m", "pytest", *words],
+            cwd=self.checkout, env=self.environment, capture_output=True, text=True, timeout=900,
+        )  # fmt: skip
+
+    def verify_side_by_side(self, *words: str, hosts: list[Host]) -> subprocess.CompletedProcess[str]:
+        """`make verify` for these hosts, with further words such as --quick."""
+        limits = [word for host in hosts for word in ("--limit", host.name)]
+        return subprocess.run(
+            [sys.executable, "-m", "tests.verify", "--inventory", self.inventory, *limits, *words],
             cwd=self.checkout, env=self.environment, capture_output=True, text=True, timeout=900,
         )  # fmt: skip
 

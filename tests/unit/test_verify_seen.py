@@ -36,6 +36,11 @@ def test_loopback_is_every_address_of_it_in_every_spelling() -> None:
     assert [item.port for item in parse_listeners(SS) if item.beyond_loopback] == [11434, 22, 9100]
 
 
+def test_sockets_of_udp_are_read_alike() -> None:
+    text = 'UNCONN 0 0 0.0.0.0:68 0.0.0.0:* users:(("dhclient",pid=9,fd=7))\nUNCONN 0 0 127.0.0.1%lo:323 0.0.0.0:*\n'
+    assert [(item.port, item.beyond_loopback) for item in parse_listeners(text)] == [(68, True), (323, False)]
+
+
 def test_a_listener_whose_holder_is_not_seen_says_so() -> None:
     assert str(parse_listeners(SS)[2]) == "127.0.0.53:53 (no process)"
 

@@ -1,12 +1,16 @@
 """Verification: does each host of an inventory serve what its settings say? One command, also against production:
 
-    pytest tests/verify --inventory inventory                  every host
+    python -m tests.verify --inventory inventory               every host at the same time, with reports (make verify)
+    pytest tests/verify --inventory inventory                  every host, one after the other, as any pytest
     pytest tests/verify --inventory inventory --limit gpu-01   one host, glob or group; may be repeated
-    pytest tests/verify --inventory inventory --journal-window 1m   error lines of the last minute; the default is five
+    pytest tests/verify --inventory inventory --quick          only what is quick and generates no token
 
 VERIFY_INVENTORY=inventory in the environment means the same as --inventory. Hosts, users, keys, ports, sudo and settings come
 from the inventory as `pyinfra inventory deploy.py` reads them, `--data KEY=VALUE` included. It needs root on the hosts, changes
-nothing, and generates a handful of tokens. testinfra's `--nagios` works.
+nothing, and generates a handful of tokens, unless --quick.
+
+A new file of checks is found by itself: its docstring's first words are its topic in the reports, each test's name is a sentence.
+`@pytest.mark.full`: slow, or asks a model. `@pytest.mark.warning`: the host serves all the same when it is not so.
 
 Ports: beyond loopback a host may listen with sshd, published container ports and what its settings declare. For anything else
 that is meant to be there, say so in the host's data, as "program:port" or "program":   _verify_listeners = ["node_exporter:9100"]
@@ -17,6 +21,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 
 import pytest
 from testinfra.host import Host
@@ -27,19 +32,23 @@ from roles.layout import ADAPTER_TOKEN, OUR_UNITS, PHASE_TARGETS
 from roles.phases import with_phases_decided
 from roles.site import Site
 from tests.verify.connection import Connection, Connections
-from tests.verify.journal import seconds
+from tests.verify.journal import seconds_of
+from tests.verify.recording import NAME, Recorder
 from tests.verify.seen import (
+    ABOUT_COMMAND,
     UNIT_PROPERTIES,
     Listener,
     Owner,
     Unit,
     differences,
     owners_command,
+    parse_about,
     parse_listeners,
     parse_owners,
     parse_units,
 )
 from tests.verify.targets import Target, read_targets
+from tests.verify.unknown import fail_as_unknown
 from tests.verify.web import Endpoint, is_any, url_of
 
 Run = Callable[[str], tuple[int, str, str]]
@@ -53,18 +62,24 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("verify", "verification of deployed hosts (tests/verify)")
     group.addoption("--inventory", help="pyinfra inventory: directory, file or host names (default: $VERIFY_INVENTORY)")
     group.addoption("--limit", action="append", default=[], help="only hosts that match: name, glob or group")
-    group.addoption(
-        "--journal-window",
-        default="5m",
-        metavar="TIME",
-        help="how far back error lines count: 300, 5m, 1h; 0: not at all",
-    )
     group.addoption("--data", action="append", default=[], metavar="KEY=VALUE", help="as for pyinfra --data")
+    group.addoption("--only-host", metavar="NAME", help="of the hosts that are left, this one")
+    group.addoption(
+        "--quick", action="store_true", help="without the checks that are slow or ask a model for something"
+    )
+    group.addoption("--journal-window", default="5m", metavar="TIME", help="no errors in the journals for so long (5m)")
+    group.addoption(
+        "--record", metavar="FILE", help="write what came of --only-host's checks, for python -m tests.verify"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "phase(number): for hosts in this phase only")
     config.addinivalue_line("markers", "gpu: for hosts with an NVIDIA card; run on pretended ones only, so far")
+    config.addinivalue_line("markers", "full: slow, or asks a model for something; not with --quick")
+    config.addinivalue_line("markers", "warning: the host serves all the same when it is not so")
+    if record := config.getoption("record", None):
+        config.pluginmanager.register(Recorder(config.getoption("only_host") or "", Path(record)), NAME)
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
@@ -75,13 +90,11 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     if options.tbstyle == "auto":
         options.tbstyle = "short"  # the message says it all; the source of the check is a detail
     try:
-        seconds(options.journal_window)
-    except ValueError as problem:
-        raise pytest.UsageError(f"--journal-window: {problem}") from None
-    try:
-        session.config.stash[_TARGETS] = read_targets(inventory, options.limit, options.data, dict(os.environ))
-    except InventoryError as problem:
+        seconds_of(options.journal_window)
+        targets = read_targets(inventory, options.limit, options.data, dict(os.environ))
+    except (InventoryError, ValueError) as problem:
         raise pytest.UsageError(str(problem)) from None
+    session.config.stash[_TARGETS] = [one for one in targets if options.only_host in (None, one.name)]
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
@@ -91,6 +104,13 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
         if targets
         else []
     )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("quick", False):
+        full = [item for item in items if item.get_closest_marker("full")]
+        config.hook.pytest_deselected(items=full)
+        items[:] = [item for item in items if item not in full]
 
 
 def _label(target: Target) -> str:
@@ -117,7 +137,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         elif not everyone:
             reason = f"{inventory} names no host; verify hosts with: {COMMAND}"
         else:
-            reason = "no host " + ("with a GPU" if gpu else f"in Phase {phase}") + f" in {inventory}"
+            kind = "with a GPU" if gpu else f"in Phase {phase}"
+            reason = f"only for hosts {kind}" if len(everyone) == 1 else f"no host {kind} in {inventory}"
         chosen = [pytest.param(None, id="no host", marks=pytest.mark.skip(reason=reason))]
     metafunc.parametrize("target", chosen, indirect=True, scope="session")
 
@@ -136,11 +157,17 @@ def target(request: pytest.FixtureRequest) -> Target:
 
 
 @pytest.fixture(scope="session")
+def inventory(pytestconfig: pytest.Config) -> str:
+    """The inventory as it was named; only checks of its hosts ask for it."""
+    return _inventory(pytestconfig) or ""
+
+
+@pytest.fixture(scope="session")
 def settings(target: Target) -> Site:
     """The host's settings, exactly as deploy sees them."""
     told = target.site_or_problems
     if not isinstance(told, Site):
-        pytest.fail(f"{target.name}: its settings are refused:\n  " + "\n  ".join(told), pytrace=False)
+        fail_as_unknown(f"{target.name}: its settings are refused:\n  " + "\n  ".join(told))
     return told
 
 
@@ -168,15 +195,18 @@ def connections() -> Iterator[Connections]:
 
 
 @pytest.fixture(scope="session")
-def connection(target: Target, settings: Site, connections: Connections) -> Connection:
+def connection(target: Target, settings: Site, connections: Connections, pytestconfig: pytest.Config) -> Connection:
     """The way to the host, tried: root answers there. Otherwise every test of the host fails, saying why."""
     if target.obstacle:
-        pytest.fail(f"{target.name}: {target.obstacle}", pytrace=False)
+        fail_as_unknown(f"{target.name}: {target.obstacle}")
     opened = connections.to(target)
     answer = opened.run("id -u")
     if answer.stdout.strip() != "0":
         seen = answer.stderr.strip() or f"uid {answer.stdout.strip()}"
-        pytest.fail(f'{target.name}: root needed, seen {seen}\n  ssh_user = "root", or _sudo = True', pytrace=False)
+        fail_as_unknown(f'{target.name}: root needed, seen {seen}\n  ssh_user = "root", or _sudo = True')
+    recorder: Recorder | None = pytestconfig.pluginmanager.get_plugin(NAME)
+    if recorder:
+        recorder.about = parse_about(opened.run("sh -c %s", ABOUT_COMMAND).stdout)
     return opened
 
 

@@ -8,11 +8,11 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-import pytest
 from testinfra.backend.base import CommandResult, HostSpec
 from testinfra.backend.ssh import SshBackend
 
 from tests.verify.targets import Target, ssh_config
+from tests.verify.unknown import fail_as_unknown
 
 _BY_HAND = ("User", "Port", "IdentityFile", "UserKnownHostsFile")
 
@@ -38,7 +38,7 @@ class Connection(SshBackend):  # type: ignore[misc]  # testinfra is not typed
             except RuntimeError as error:  # exit status 255: ssh itself
                 result = error.args[0]
                 self.lost = (result.stderr.strip() or "ssh ended with status 255").splitlines()[-1]
-        pytest.fail(f"{self.hostname} cannot be reached: {self.lost}\n  by hand: {self.by_hand}", pytrace=False)
+        fail_as_unknown(f"{self.hostname} cannot be reached: {self.lost}\n  by hand: {self.by_hand}")
 
     @property
     def by_hand(self) -> str:

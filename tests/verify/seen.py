@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from roles.cards import parse_devices
+from roles.layout import STATE_FILE
 from roles.nvidia.plan import driver_plan
 from roles.nvidia.settings import NvidiaSettings
 
@@ -17,7 +19,8 @@ UNIT_PROPERTIES = (
     "NRestarts", "MainPID", "Wants", "User", "DynamicUser", "UID", "NoNewPrivileges", "ProtectSystem", "ProtectHome",
     "PrivateTmp", "PrivateDevices", "DevicePolicy", "ProtectProc", "ProtectKernelModules", "ProtectKernelTunables",
     "ProtectControlGroups", "RestrictNamespaces", "RestrictSUIDSGID", "LockPersonality", "CapabilityBoundingSet",
-    "AmbientCapabilities", "SystemCallArchitectures", "UMask", "MemoryDenyWriteExecute",
+    "AmbientCapabilities", "SystemCallArchitectures", "UMask", "MemoryDenyWriteExecute", "ProtectClock", "ProtectHostname",
+    "ProtectKernelLogs", "RestrictRealtime", "RemoveIPC",
 )
 # fmt: on
 
@@ -93,6 +96,24 @@ def differences(wanted: Mapping[str, object], seen: Mapping[str, object]) -> lis
         for key, value in wanted.items()
         if key not in seen or seen[key] != value
     ]
+
+
+# Three parts, with a line of dashes between: the state file, the system, the loaded driver.
+ABOUT_COMMAND = (
+    f"cat {STATE_FILE}; echo; echo ---; . /etc/os-release; echo $PRETTY_NAME; echo ---; "
+    "cat /sys/module/nvidia/version; true"
+)
+
+
+def parse_about(text: str) -> dict[str, str]:
+    """What ABOUT_COMMAND printed: release, phase, versions, system. Without what the host does not tell."""
+    state, system, driver = (*(part.strip() for part in text.split("---\n")), "", "", "")[:3]
+    try:
+        told = json.loads(state)
+    except ValueError:
+        told = {}
+    about = {key: str(told[key]) for key in ("release", "phase", "vllm", "model", "adapter", "ollama") if told.get(key)}
+    return about | {key: value for key, value in (("system", system), ("driver", driver)) if value}
 
 
 def packages_of_driver(os_release: str, bus: str, settings: NvidiaSettings) -> tuple[str, ...]:

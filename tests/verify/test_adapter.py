@@ -69,6 +69,7 @@ def test_the_adapter_shows_every_alias(adapter: Endpoint, site: Site, expect: Ex
         expect(f"POST /api/show {alias}", {"completion": True, "context_length": [site.vllm.max_model_len]}, seen)
 
 
+@pytest.mark.full
 def test_every_alias_generates_in_one_answer(adapter: Endpoint, site: Site, expect: Expect) -> None:
     for alias in site.vllm.aliases:
         answer = adapter.post("/api/generate", {"model": alias, "stream": False, **GENERATE})
@@ -77,6 +78,7 @@ def test_every_alias_generates_in_one_answer(adapter: Endpoint, site: Site, expe
         assert answer.json()["response"], answer.said
 
 
+@pytest.mark.full
 def test_the_adapter_streams_generated_text(adapter: Endpoint, site: Site, expect: Expect) -> None:
     answer = adapter.post("/api/generate", {"model": site.vllm.aliases[0], **GENERATE})
     *parts, last = answer.frames()
@@ -85,6 +87,7 @@ def test_the_adapter_streams_generated_text(adapter: Endpoint, site: Site, expec
     expect_an_end(last, "last frame of POST /api/generate", expect)
 
 
+@pytest.mark.full
 def test_the_adapter_chats_in_one_answer(adapter: Endpoint, site: Site, expect: Expect) -> None:
     answer = adapter.post("/api/chat", {"model": site.vllm.aliases[0], "stream": False, **CHAT})
     message = answer.json()["message"]
@@ -92,6 +95,7 @@ def test_the_adapter_chats_in_one_answer(adapter: Endpoint, site: Site, expect: 
     expect_an_end(answer.json(), "POST /api/chat", expect)
 
 
+@pytest.mark.full
 def test_the_adapter_streams_a_chat(adapter: Endpoint, site: Site, expect: Expect) -> None:
     answer = adapter.post("/api/chat", {"model": site.vllm.aliases[0], **CHAT})
     *parts, last = answer.frames()

@@ -13,10 +13,19 @@ import pytest
 from roles.cards import NvidiaDevices
 from roles.driver_packages import FABRIC_MANAGER
 from roles.driver_version import driver_version
-from roles.layout import LIBEXEC
+from roles.layout import LIBEXEC, PHASE_UNITS
 from roles.site import Site
+from tests.verify.card_memory import (
+    APPS_QUERY,
+    CARDS_QUERY,
+    held,
+    in_host_memory,
+    not_as_planned,
+    parse_apps,
+    parse_cards,
+)
 from tests.verify.conftest import Expect, Run
-from tests.verify.seen import packages_of_driver
+from tests.verify.seen import owners_command, packages_of_driver, parse_owners
 from tests.verify.targets import Target
 from tests.verify.web import Endpoint
 
@@ -42,12 +51,19 @@ def test_the_driver_is_of_the_pinned_branch(site: Site, run: Run, expect: Expect
     expect("branch of the loaded driver", {"branch": branch}, {"branch": loaded_driver(run).partition(".")[0]})
 
 
+def test_the_driver_is_the_pinned_version(site: Site, run: Run, expect: Expect) -> None:
+    if not site.nvidia.version:
+        pytest.skip("nvidia.version pins none; the branch is pinned, and its packages are held")
+    expect("version of the loaded driver", {"version": site.nvidia.version}, {"version": loaded_driver(run)})
+
+
 @pytest.fixture
 def packages(site: Site, run: Run) -> tuple[str, ...]:
     """The driver's packages that a deploy asks for on this host."""
     return packages_of_driver(run("cat /etc/os-release")[1], run(NvidiaDevices().command())[1], site.nvidia)
 
 
+@pytest.mark.warning
 def test_the_driver_is_held(packages: tuple[str, ...], run: Run, expect: Expect) -> None:
     held = run("apt-mark showhold")[1].split()
     expect("apt-mark showhold", dict.fromkeys(packages, True), {name: name in held for name in packages})
@@ -92,6 +108,7 @@ def test_persistence_mode_is_on(run: Run, expect: Expect) -> None:
     expect("nvidia-smi, persistence_mode of all cards", {"modes": {"Enabled"}}, {"modes": modes})
 
 
+@pytest.mark.warning
 def test_no_card_has_reported_an_error_since_boot(target: Target, run: Run) -> None:
     lines = run("journalctl -k -b --no-pager -o cat -g 'NVRM: Xid'")[1].splitlines()
     xids = [line for line in lines if "Xid" in line]
@@ -105,17 +122,54 @@ def test_vllm_holds_memory_of_a_card(target: Target, run: Run) -> None:
     assert set(pids) & set(members), f"{target.name}: expected a process of vllm.service on a card, seen {pids}"
 
 
+def test_each_unit_sees_its_cards(target: Target, site: Site, run: Run) -> None:
+    """By the program that each unit asks before it starts; what its present start was given is in the check of its inputs."""
+    for unit in (name for name in PHASE_UNITS[site.phase] if name.startswith(("vllm", "ollama-vision", "ollama-text"))):
+        code, out, err = run(f"{LIBEXEC}/resolve-gpus --check {unit}")
+        assert code == 0, f"{target.name}: expected {unit} to see its cards, seen: {(err or out).strip()}"
+
+
+def test_each_service_holds_the_share_of_a_cards_memory_that_was_planned(target: Target, site: Site, run: Run) -> None:
+    named = (*site.vllm.gpus, *site.ollama.vision.gpus, *site.ollama.text.gpus)
+    if any(name.startswith("MIG-") for name in named):
+        pytest.skip("cards are cut into slices; the driver tells memory by card")
+    apps = parse_apps(run(APPS_QUERY)[1])
+    units = {pid: owner.unit for pid, owner in parse_owners(run(owners_command(app.pid for app in apps))[1]).items()}
+    wrong = not_as_planned(site, parse_cards(run(CARDS_QUERY)[1]), held(apps, units))
+    assert not wrong, f"{target.name}: memory of the cards\n  " + "\n  ".join(wrong)
+
+
+def expect_all_on_cards(server: Endpoint) -> None:
+    __tracebackhide__ = True
+    wrong = in_host_memory(server.get("/api/ps").json()["models"])
+    assert not wrong, (
+        f"{server.host}: expected {server.base} to have its models on a card, seen {'; '.join(wrong)}\n"
+        "  nvidia-smi shows who holds the card; a smaller context or fewer loaded models (ollama.*) need less"
+    )
+
+
+def test_nothing_that_ollama_vision_has_loaded_is_computed_by_the_processor(vision: Endpoint) -> None:
+    expect_all_on_cards(vision)
+
+
+@pytest.mark.phase(1)
+def test_nothing_that_ollama_text_has_loaded_is_computed_by_the_processor(text: Endpoint) -> None:
+    expect_all_on_cards(text)
+
+
 def expect_on_the_card(server: Endpoint, model: str, body: dict[str, object]) -> None:
     __tracebackhide__ = True
     server.post(*_use(model, body)).json()
-    loaded = {item["name"]: item.get("size_vram", 0) for item in server.get("/api/ps").json()["models"]}
-    assert any(loaded.values()), f"{server.host}: expected {model} in the card's memory, size_vram seen: {loaded}"
+    loaded = server.get("/api/ps").json()["models"]
+    assert loaded, f"{server.host}: expected {model} to be loaded after it was asked, seen nothing in /api/ps"
+    expect_all_on_cards(server)
 
 
 def _use(model: str, body: dict[str, object]) -> tuple[str, dict[str, object]]:
     return ("/api/embed" if "input" in body else "/api/generate"), {"model": model, "stream": False, **body}
 
 
+@pytest.mark.full
 def test_ollama_vision_runs_on_the_card(vision: Endpoint, site: Site) -> None:
     for model in site.ollama.vision.models:
         embeds = "embedding" in vision.post("/api/show", {"model": model}).json()["capabilities"]
@@ -123,6 +177,7 @@ def test_ollama_vision_runs_on_the_card(vision: Endpoint, site: Site) -> None:
         expect_on_the_card(vision, model, body)
 
 
+@pytest.mark.full
 @pytest.mark.phase(1)
 def test_ollama_text_runs_on_the_card(text: Endpoint, site: Site) -> None:
     for model in site.ollama.text.models:

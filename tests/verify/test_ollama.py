@@ -62,11 +62,13 @@ def test_ollama_vision_lists_its_models(vision: Endpoint, site: Site, expect: Ex
     expect_models(vision, site.ollama.vision.models, expect)
 
 
+@pytest.mark.full
 def test_every_vision_model_answers(vision: Endpoint, site: Site) -> None:
     for model in site.ollama.vision.models:
         expect_an_answer(vision, model)
 
 
+@pytest.mark.full
 @pytest.mark.phase(2)
 def test_every_vision_model_answers_through_the_adapter_too(adapter: Endpoint, site: Site) -> None:
     for model in site.ollama.vision.models:
@@ -83,6 +85,7 @@ def test_ollama_text_lists_its_models(text: Endpoint, site: Site, expect: Expect
     expect_models(text, site.ollama.text.models, expect)
 
 
+@pytest.mark.full
 @pytest.mark.phase(1)
 def test_every_text_model_answers(text: Endpoint, site: Site) -> None:
     for model in site.ollama.text.models:

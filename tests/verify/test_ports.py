@@ -1,6 +1,7 @@
 """Ports: each on exactly the address that the settings say, held by the right process, and nothing else beyond loopback.
 
-TCP only; ss sees the host's own network namespace, not those of containers.
+ss sees the host's own network namespace, not those of containers. Of UDP only our own units are looked at: what the host needs for
+time, names and its address is its operator's business, and comes and goes.
 """
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ import pytest
 
 from roles.layout import ADAPTER, OLLAMA_TEXT, OLLAMA_VISION, OUR_UNITS, VLLM
 from roles.site import Site
-from tests.verify.conftest import Expect
-from tests.verify.seen import Listener, Owner, Unit
+from tests.verify.conftest import Expect, Run
+from tests.verify.seen import Listener, Owner, Unit, owners_command, parse_listeners, parse_owners
 from tests.verify.targets import Target
 
 # Container ports are declared in the compose file that publishes them; systemd holds 22 where ssh is socket-activated.
@@ -83,6 +84,18 @@ def test_no_unit_of_ours_listens_beyond_loopback_on_an_undeclared_port(
     assert not extra, f"{target.name}: expected only ports {sorted(declared(site))}, seen also {', '.join(extra)}"
 
 
+def test_no_unit_of_ours_takes_udp_beyond_loopback(target: Target, run: Run) -> None:
+    sockets = parse_listeners(run("ss -Hlunp")[1])
+    owners = parse_owners(run(owners_command(pid for item in sockets for pid in item.programs))[1])
+    ours = [
+        str(item)
+        for item in sockets
+        if item.beyond_loopback and any(owners[pid].unit in OUR_UNITS for pid in item.programs if pid in owners)
+    ]
+    assert not ours, f"{target.name}: expected no UDP socket of ours beyond loopback, seen {', '.join(ours)}"
+
+
+@pytest.mark.warning
 def test_nothing_unexpected_listens_beyond_loopback(target: Target, site: Site, listeners: list[Listener]) -> None:
     allowed = {*ALLOWED, *target.listeners}
     foreign = [

@@ -28,6 +28,7 @@ def test_vllm_serves_one_model_as_configured(vllm: Endpoint, site: Site, expect:
     expect("GET /v1/models of vLLM", {"models": 1} | wanted, {"models": len(listed), **(listed or [{}])[0]})
 
 
+@pytest.mark.full
 def test_vllm_generates_a_token(vllm: Endpoint, site: Site) -> None:
     answer = vllm.post("/v1/completions", {"model": site.vllm.served_name, "prompt": "Hello", "max_tokens": 1})
     assert answer.json()["usage"]["completion_tokens"] == 1, answer.said
