@@ -7,7 +7,7 @@ pyinfra inventory deploy.py -y        apply it
 from roles.adapter import adapter
 from roles.adapter import inputs as adapter_inputs
 from roles.base import base
-from roles.consumers import consumers
+from roles.consumers import consumers, consumers_pointed
 from roles.container_cards import container_cards
 from roles.docker import docker
 from roles.gpu_sharing import gpu_sharing
@@ -36,3 +36,4 @@ if site is not None:
     monitoring(site=site)
     # Last: only here does something start, stop, or a port change hands.
     phase(site=site, inputs={**vllm_inputs(site), **ollama_inputs(site), **adapter_inputs(site)})
+    consumers_pointed(site=site)

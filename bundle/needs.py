@@ -24,7 +24,7 @@ from roles.base import PACKAGES
 from roles.cards import NEWEST_OPEN_TO_ALL, Kind
 from roles.distribution import COMPONENTS, KEYRINGS, archives
 from roles.docker import repository_key, toolkit_packages
-from roles.docker_packages import ENGINE, wanted_packages
+from roles.docker_packages import ENGINE, compose_package, wanted_packages
 from roles.driver_packages import compute_packages, kernel_headers, pinning
 from roles.layout import adapter_lock, ollama_version, vllm_build
 from roles.mirrors import MirrorSettings
@@ -202,6 +202,8 @@ def groups(site: Site, system: System, kernels: Sequence[str]) -> Iterable[Group
     if site.docker.source != "none":
         source = site.docker.source
         packages = wanted_packages(source, system.os, system.version)
+        if site.consumers.project and source == "distribution":
+            yield Group("Docker Compose", (compose_package(system.os),))
         yield Group("gpg", ("gpg",), recommends=True)
         yield Group("Docker", packages, recommends=True, engine=ENGINE[source], version=site.docker.version)
         if site.gpu == "nvidia":

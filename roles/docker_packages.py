@@ -29,6 +29,11 @@ def wanted_packages(source: Source, os: str, os_version: str) -> tuple[str, ...]
     return ("docker.io", "docker-cli") if alone else ("docker.io",)
 
 
+def compose_package(os: str) -> str:
+    """The distribution's package of Docker Compose; Docker's own comes with its engine."""
+    return "docker-compose-v2" if os == "ubuntu" else "docker-compose"
+
+
 def upstream(version: str) -> str:
     """`5:26.1.5-1~debian.12~bookworm` or `26.1.5+dfsg1-9` -> `26.1.5`."""
     return re.sub(r"^\d+:|[-+~].*$", "", version)

@@ -85,7 +85,7 @@ def value(field: FieldInfo) -> str:
     if default is None or default == "":
         return "–"
     if isinstance(default, tuple):
-        return ", ".join(f"`{item}`" for item in default) or "none"
+        return ", ".join(f"`{getattr(item, 'name', item)}`" for item in default) or "none"
     return f"`{str(default).lower() if isinstance(default, bool) else default}`"
 
 

@@ -148,6 +148,7 @@ def conflicts(site: Site) -> list[str]:
         *_driver_conflicts(site),
         *_adapter_conflicts(site),
         *_secret_conflicts(site),
+        *_consumer_conflicts(site),
     ]
 
 
@@ -244,6 +245,19 @@ def _secret_conflicts(site: Site) -> Iterable[str]:
     for source in (site.vllm.hub_token, site.adapter.token):
         if source.file and source.command:
             yield f"{source.key}_command: {source.key}_file names a place for the same token; set one of them to None"
+
+
+def _consumer_conflicts(site: Site) -> Iterable[str]:
+    names = [one.name for one in site.consumers.services]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield f"consumers.services: {name!r} is there twice"
+    model = site.vllm.aliases[0]
+    both_have_it = {canonical(name) for name in site.ollama.text.models}
+    if site.consumers.project and site.prepares_phase_2 and canonical(model) not in both_have_it:
+        yield (
+            f"consumers.project: its services are told the model {model!r} (vllm.aliases[0]), which Phase 1 would not have; "
+            f"add it to ollama.text.models, or put one of those first in vllm.aliases"
+        )
 
 
 def _look_up(data: Mapping[str, Any], key: str) -> Any:

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from roles.layout import ETC, digest
 
 RECORDS = "/run/llm/started-with"
+NO_START = "no good start on record"
 
 
 def inputs_path(unit: str) -> str:
@@ -38,9 +39,14 @@ def inputs_text(inputs: Mapping[str, str]) -> str:
     return json.dumps(dict(sorted(inputs.items())), indent=1) + "\n"
 
 
+def changed_inputs(started_with: Mapping[str, str], wanted: Mapping[str, str]) -> tuple[str, ...]:
+    """Names of the inputs that differ, or are on one side only, in order."""
+    return tuple(sorted(k for k in started_with.keys() | wanted.keys() if started_with.get(k) != wanted.get(k)))
+
+
 def reason_to_restart(started_with: Mapping[str, str] | None, wanted: Mapping[str, str]) -> str | None:
     """Why a running service must start anew: None when it runs with exactly the wanted inputs, else a sentence."""
     if started_with is None:
-        return "no good start on record"
-    changed = sorted(k for k in started_with.keys() | wanted.keys() if started_with.get(k) != wanted.get(k))
+        return NO_START
+    changed = changed_inputs(started_with, wanted)
     return f"changed since the last good start: {', '.join(changed)}" if changed else None

@@ -19,7 +19,7 @@ from roles.apt_repositories import (
 )
 from roles.docker.operations import DAEMON_JSON, daemon_configured, docker_installed
 from roles.docker.settings import DockerSettings
-from roles.docker_packages import Source, wanted_packages
+from roles.docker_packages import Source, compose_package, wanted_packages
 from roles.held_packages import packages_held
 from roles.host_files import install_program
 from roles.pins import pins
@@ -73,6 +73,9 @@ def install(site: Site, source: Source) -> None:
     )
     if site.docker.version:
         packages_held(name="Hold Docker", packages=packages)
+    if site.consumers.project and source == "distribution":
+        compose = compose_package(system["id"])
+        apt.packages(name="Install Docker Compose", packages=[compose], no_recommends=True)
 
 
 def add_repository(site: Site, system: Mapping[str, str]) -> None:

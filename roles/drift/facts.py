@@ -11,7 +11,7 @@ from typing import Any
 from pyinfra.api import FactBase, QuoteString, StringCommand
 
 from roles.layout import ETC
-from roles.started_with import RECORDS
+from roles.started_with import NO_START, RECORDS, changed_inputs
 
 SCRIPT = Path(__file__).parent / "host" / "look.py"
 MOST_BYTES = 100_000  # of a file that is compared line by line
@@ -80,9 +80,8 @@ def parse_look(raw: Mapping[str, Any]) -> Look:
 
 def _changed(disk: Mapping[str, str] | None, start: Mapping[str, str] | None) -> tuple[str, ...]:
     if start is None:
-        return ("no good start on record",)
-    wanted = disk or {}
-    return tuple(sorted(key for key in wanted.keys() | start.keys() if wanted.get(key) != start.get(key)))
+        return (NO_START,)
+    return changed_inputs(start, disk or {})
 
 
 class LookAtHost(FactBase["Look | None"]):

@@ -21,6 +21,7 @@ from roles.preflight.evidence import Evidence, MachineEvidence
 from roles.preflight.facts import HostSurvey, MirrorAnswers, Question, Survey
 from roles.preflight.findings import Finding, as_json, note, refuses, report
 from roles.preflight.host_checks import (
+    consumer_findings,
     host_findings,
     settings_findings,
     token_findings,
@@ -127,6 +128,7 @@ def judged(site: Site, seen: Evidence) -> list[Finding]:
     missing = needs(site, survey.present, model_sizes(answers))
     return [
         *host_findings(site, survey, missing),
+        *consumer_findings(site, survey, DOCKER),
         *system_findings(site, seen, survey.os),
         *card_findings(site, seen, survey.os, survey.os_version),
         *no_token,

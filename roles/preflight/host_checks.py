@@ -84,6 +84,25 @@ def _disk(survey: Survey, needs: Needs) -> Iterator[Finding]:
             )
 
 
+def consumer_findings(site: Site, survey: Survey, docker: str) -> list[Finding]:
+    """Whether the compose project of the consumers is there, and something to run it. :param docker: path of its program."""
+    found = []
+    for group in site.consumers.wanted_files:
+        if not any(path in survey.present for path in group):
+            key = "consumers.files" if site.consumers.files else "consumers.project"
+            what = group[0] if len(group) == 1 else f"{site.consumers.project} with {', '.join(map(_name, group))}"
+            remedy = "put the project on the host, correct the setting, or unset consumers.project"
+            found.append(error(key, f"not on the host: {what}", remedy))
+    if site.consumers.project and site.docker.source == "none" and docker not in survey.present:
+        remedy = 'docker.source = "distribution" (or "docker") installs one; or unset consumers.project'
+        found.append(error("consumers.project", "there is no Docker on the host, and none is to be installed", remedy))
+    return found
+
+
+def _name(path: str) -> str:
+    return path.rpartition("/")[2]
+
+
 def token_findings(site: Site, survey: Survey, token: str | None) -> list[Finding]:
     """Whether clients can be asked for a token. What it is appears in no finding.
 

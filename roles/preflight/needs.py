@@ -67,6 +67,7 @@ def paths_to_look_for(site: Site) -> list[str]:
         DRIVER_KEY,
         TOOLKIT_KEY,
         *secrets,
+        *(path for group in site.consumers.wanted_files for path in group),
     ]
 
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import RawIOBase
 
 from lab import Lab
 
 SIZE_BYTES = 40 << 30  # of a file with holes: it takes what is written
 LAST_BYTES = 16 << 20  # the file system's own blocks for so long a file are among them
+REFILLED_EVERY_S = 0.1
 FILLING = "filling"  # could be a host's name: `destroy_all` removes it too
 
 
@@ -57,21 +60,34 @@ class Disk:
 
     @contextmanager
     def full(self, left_bytes: int = 0) -> Iterator[None]:
-        """Inside the block this much is left for all hosts together."""
+        """Inside the block this much is left for all hosts together, also when they free something meanwhile."""
         self.fill(left_bytes)
+        enough = threading.Event()
+        refilling = threading.Thread(target=self._refill, args=(left_bytes, enough))
+        refilling.start()
         try:
             yield
         finally:
+            enough.set()
+            refilling.join()
             self.empty()
 
+    def _refill(self, left_bytes: int, enough: threading.Event) -> None:
+        with (self.folder / FILLING).open("ab", buffering=0) as file:
+            while not enough.wait(REFILLED_EVERY_S):
+                self._write_until(file, left_bytes)
+
     def fill(self, left_bytes: int = 0) -> None:
-        """Until `empty`. Blocks are reserved, all but the last ones not written; what the hosts free meanwhile they can use."""
+        """Until `empty`; what the hosts free meanwhile they can use. Blocks are reserved, all but the last ones not written."""
         self.empty()
         with (self.folder / FILLING).open("ab", buffering=0) as file:
             os.posix_fallocate(file.fileno(), 0, self.free_bytes - left_bytes - LAST_BYTES)
-            with contextlib.suppress(OSError):  # where nothing is to be left, it raises in the end
-                while left_bytes == 0 or self.free_bytes > left_bytes:
-                    file.write(b"\0" * 4096)
+            self._write_until(file, left_bytes)
+
+    def _write_until(self, file: RawIOBase, left_bytes: int) -> None:
+        with contextlib.suppress(OSError):  # where nothing is to be left, it raises in the end
+            while left_bytes == 0 or self.free_bytes > left_bytes:
+                file.write(b"\0" * 4096)
 
     def empty(self) -> None:
         """Undo `fill`."""

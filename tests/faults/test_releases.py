@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -13,16 +11,11 @@ from tests.faults.promises import assert_promises_kept
 from tests.faults.runs import Record, assert_unchanged_by_a_second_run, converge
 from tests.faults.test_models import CANNOT_START, WEIGHTS
 from tests.faults.watch import Watch
-from tests.lab.deployments import Operator, Result
+from tests.lab.deployments import Operator, Result, releases
 from tests.lab.test_deploy import serves_phase_2, started_at
 
 NO_MEMORY = ("--data", "vllm.kv_cache_memory=900G")
 OTHER_DRAIN = ("--data", "adapter.drain_timeout_s=17")
-
-
-def releases(host: Host) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(host.ssh("llm-phase releases --json").stdout)
-    return found
 
 
 def left_again(host: Host, operator: Operator, *words: str) -> tuple[Watch, Result]:

@@ -15,7 +15,7 @@ from tests.lab.test_deploy import serves_phase_1, serves_phase_2, started_at
 from tests.lab.vllm_probes import wait_until
 
 GOAL_S = 20.0  # from the command to a served request, models on disk
-PATIENCE_S = 15.0  # what a vLLM that does not end gets on top
+PATIENCE_S = 15.0  # what an adapter that does not end gets on top
 # In vllm.service: the real vLLM with a parent and two relatives whom no signal but SIGKILL ends.
 WEDGED = """import os, signal, subprocess, sys, time
 for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -89,11 +89,11 @@ def test_a_wedged_vllm(host: Host, operator: Operator, record: Record) -> None:
     drop_in(host, "vllm.service", f"[Service]\nExecStart=\nExecStart={run}\n")
     host.ssh("systemctl restart vllm", timeout=400)
     serves_phase_2(host)
-    watch, done = rolled_back(host, operator, within_s=GOAL_S + PATIENCE_S)
-    assert "killed, as it did not end: vllm.service" in done.output
+    watch, done = rolled_back(host, operator)
+    assert "killed, with no answers left to make: vllm.service" in done.output
     assert host.ssh("pgrep -f fault-wedged.py", check=False).returncode == 1
     assert host.ssh("pgrep -u vllm", check=False).returncode == 1
-    record("killed with its children after 15 s of patience; Phase 1 served", watch.text_after())
+    record("killed with its children, without patience; Phase 1 served", watch.text_after())
     host.ssh("rm -r /run/systemd/system/vllm.service.d /usr/local/lib/llm/fault-wedged.py; systemctl daemon-reload")
     converge(operator, host)
 

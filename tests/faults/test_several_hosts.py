@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 
 import pytest
@@ -11,7 +10,7 @@ from lab import Host
 from tests.faults.disk import Disk
 from tests.faults.runs import Record, drop_in
 from tests.faults.watch import Watch
-from tests.lab.deployments import Operator
+from tests.lab.deployments import Operator, releases
 from tests.lab.test_deploy import serves_phase_1, serves_vision, started_at
 
 VISION = "ollama-vision.service"
@@ -21,7 +20,7 @@ REFUSES = f"[Service]\nExecStartPre=+/bin/sh -c '! grep -q OLLAMA_NUM_PARALLEL=2
 
 
 def good(host: Host) -> str:
-    found = json.loads(host.ssh("llm-phase releases --json").stdout)
+    found = releases(host)
     assert found["current"] == found["good"]
     return str(found["good"])
 

@@ -10,7 +10,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -164,9 +165,10 @@ class Operator:
         )
         return replace(self, inventory=str(folder))
 
-    def verify(self, host: Host) -> subprocess.CompletedProcess[str]:
+    def verify(self, host: Host, *options: str) -> subprocess.CompletedProcess[str]:
         """The sentences of tests/verify for one host, as any pytest."""
-        words = ("-q", "-p", "no:cacheprovider", "tests/verify", "--inventory", self.inventory, "--limit", host.name)
+        where = ("--inventory", self.inventory, "--limit", host.name)
+        words = ("-q", "-p", "no:cacheprovider", "tests/verify", *where, *options)
         return subprocess.run(
             [sys.executable, "-m", "pytest", *words],
             cwd=self.checkout, env=self.environment, capture_output=True, text=True, timeout=900,
@@ -192,6 +194,23 @@ def heed_ctrl_c() -> None:
 
 def press_ctrl_c(process: subprocess.Popen[str]) -> None:
     process.send_signal(signal.SIGINT)
+
+
+@contextmanager
+def without_a_route(host: Host) -> Iterator[None]:
+    """Inside the block the host has no network beyond the lab's own cable. Afterwards it has, also when it was rebooted."""
+    host.ssh("ip route del default", check=False)  # a boot may have left none
+    assert host.ssh("ip route show default").stdout == ""
+    try:
+        yield
+    finally:
+        host.ssh(f"ip route replace default via {host.lab.gateway}")
+
+
+def releases(host: Host) -> dict[str, Any]:
+    """What deploys put on the host, as `llm-phase releases` tells machines."""
+    found: dict[str, Any] = json.loads(host.ssh("llm-phase releases --json").stdout)
+    return found
 
 
 def operator_of(lab: Lab) -> Operator:

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from lab import Host
-from tests.lab.deployments import CHECKOUT, Operator
+from tests.lab.deployments import CHECKOUT, Operator, without_a_route
 
 pytestmark = pytest.mark.lab
 Served = tuple[Host, Host]
@@ -133,21 +133,21 @@ def test_rollback_serves_phase_1_without_any_mirror_and_deploy_goes_forward_agai
 ) -> None:
     two, _ = served
     vision = started_at(two, "ollama-vision.service")
-    two.ssh("ip route del default")  # no network beyond the lab's own cable
-    # The inventory has moved on meanwhile; what is on the host decides.
-    began = time.monotonic()
-    back = operator.rollback("--data", "ollama.vision.num_parallel=2", hosts=[two])
-    assert back.status == 0, back.output
-    print(f"rollback.py until Phase 1 served and was proved: {time.monotonic() - began:.1f} s")
-    serves_phase_1(two)
-    assert started_at(two, "ollama-vision.service") == vision
-    assert two.ssh("systemctl is-active vllm.service", check=False).stdout.strip() == "inactive"
-    assert json.loads(two.ssh("cat /var/lib/llm/state.json").stdout)["phase"] == 1
-    assert operator.rollback(hosts=[two]).changed == []
+    with without_a_route(two):
+        # The inventory has moved on meanwhile; what is on the host decides.
+        began = time.monotonic()
+        back = operator.rollback("--data", "ollama.vision.num_parallel=2", hosts=[two])
+        assert back.status == 0, back.output
+        print(f"rollback.py until Phase 1 served and was proved: {time.monotonic() - began:.1f} s")
+        serves_phase_1(two)
+        assert started_at(two, "ollama-vision.service") == vision
+        assert two.ssh("systemctl is-active vllm.service", check=False).stdout.strip() == "inactive"
+        assert json.loads(two.ssh("cat /var/lib/llm/state.json").stdout)["phase"] == 1
+        assert operator.rollback(hosts=[two]).changed == []
 
-    two.reboot()
-    two.wait_ready()
-    serves_phase_1(two)
+        two.reboot()
+        two.wait_ready()
+        serves_phase_1(two)
 
     forward = operator.deploy(hosts=[two])
     assert forward.status == 0, forward.output

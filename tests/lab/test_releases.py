@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
 import pytest
 
 from lab import Host
-from tests.lab.deployments import Operator
+from tests.lab.deployments import Operator, releases, without_a_route
 from tests.lab.test_deploy import Served, serves_phase_2, serves_vision, started_at
 
 pytestmark = pytest.mark.lab
 SHORTER_DRAIN = ("--data", "adapter.drain_timeout_s=17")
-
-
-def releases(host: Host) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(host.ssh("llm-phase releases --json").stdout)
-    return found
 
 
 def drain(host: Host) -> str:
@@ -45,8 +37,8 @@ def test_back_to_the_release_before_with_its_files_and_without_a_mirror(operator
     assert operator.deploy(*SHORTER_DRAIN, hosts=[two]).status == 0
     assert (drain(two), releases(two)["current"] != first) == ("17", True)
 
-    two.ssh("ip route del default")
-    back = operator.rollback("--data", "to=previous", hosts=[two])
+    with without_a_route(two):
+        back = operator.rollback("--data", "to=previous", hosts=[two])
     assert back.status == 0, back.output
     assert f"release {first}, Phase 2, serves, after " in back.output
     assert (drain(two), releases(two)["current"], releases(two)["good"]) == (before, first, first)

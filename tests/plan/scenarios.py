@@ -169,6 +169,12 @@ SCENARIOS: dict[str, dict[str, Any]] = {
     "docker-of-one-version": fake_host(docker={"version": "28.0.1"}),
     "docker-as-a-snap": fake_host(machine=ONE_H100.saying(snap_docker="/snap/bin/docker")),
     "broken-daemon-json": fake_host(machine=ONE_H100.saying(daemon_json='{"log-driver": ')),
+    "compose-project": fake_host(
+        BOOKWORM | {"present": [*BOOKWORM["present"], "/srv/advice/docker-compose.yml"]},
+        docker={"source": "distribution"},
+        consumers={"project": "/srv/advice"},
+    ),
+    "compose-project-not-there": fake_host(consumers={"project": "/srv/advice"}),
     # After a deploy: nothing around the card is left to do, and what has drifted since is put right, that alone
     "deployed": deployed(),
     "deployed-hold-lost": deployed(held=tuple(name for name in HELD if name != "libcuda1")),

@@ -25,6 +25,8 @@ RELEVANT = (
     "vLLM | Install",
     "Ollama | Install",
     "Adapter | Install",
+    "Consumers | Install",
+    "Consumers | Point",
     "Phase",
 )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,19 @@ def test_in_the_wanted_phase_it_says_so_and_does_nothing(host: PlayedHost, capsy
     assert "nothing to do" in capsys.readouterr().out
     assert host.active == before
     assert len(host.audit()) == lines
+
+
+def test_servers_that_answered_after_a_boot_are_proved_for_the_next_look(
+    host: PlayedHost, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert llm_phase("2") == 0
+    shutil.rmtree(host.folder / "proved")  # it does not outlive a boot; rollback.py would ask for the phase once more
+    assert llm_phase("2") == 0
+    capsys.readouterr()
+    assert llm_phase("status", "--json") == 0
+    proved = json.loads(capsys.readouterr().out)["proved"]
+    assert proved
+    assert all(proved.values())
 
 
 def test_a_phase_that_is_not_complete_is_refused_before_anything_changes(

@@ -3,11 +3,9 @@
 import json
 
 from llm_phase.files import read_json, write_json
-from llm_phase.host import now
-from llm_phase.locks import append
+from llm_phase.locks import AUDIT, append, now
 
 STATE = "/var/lib/llm/state.json"
-AUDIT = "/var/lib/llm/audit.jsonl"
 
 
 def read_state():

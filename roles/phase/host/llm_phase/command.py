@@ -29,7 +29,7 @@ from llm_phase.errors import Refusal
 from llm_phase.host import read_phases
 from llm_phase.locks import Locked, host_locked
 from llm_phase.output import complain
-from llm_phase.releases import manifest_of, previous, verdict_of
+from llm_phase.releases import BAD, manifest_of, previous, verdict_of
 from llm_phase.switching import Asked, phases_of, plan, switch
 from llm_phase.telling import log, releases, status
 
@@ -104,12 +104,12 @@ def command(arguments):
 
 def wanted(options):
     """What is asked for. Raises Refusal for a release that is not there."""
-    if options.what != "to":
-        return Asked(options.what, None, options.by, options.command, options.patience, options.back)
-    release = previous() if options.release in (None, "previous") else options.release
-    number = str(manifest_of(release)["phase"])
-    if verdict_of(release).get("result") == "bad":
-        complain(f"release {release} did not come up once: {verdict_of(release).get('reason', 'no reason on record')}")
+    number, release = options.what, None
+    if options.what == "to":
+        release = previous() if options.release in (None, "previous") else options.release
+        number, verdict = str(manifest_of(release)["phase"]), verdict_of(release)
+        if verdict.get("result") == BAD:
+            complain(f"release {release} did not come up once: {verdict.get('reason', 'no reason on record')}")
     return Asked(number, release, options.by, options.command, options.patience, options.back)
 
 

@@ -1,6 +1,5 @@
 """What is true on the host: units, processes on the cards, files. Reads only."""
 
-import datetime
 import os
 import pwd
 import re
@@ -28,10 +27,6 @@ def run(*command, timeout=600):
         return subprocess.CompletedProcess(command, 127, "", str(problem))
     except subprocess.TimeoutExpired:
         return subprocess.CompletedProcess(command, 124, "", f"no end after {timeout} s")
-
-
-def now():
-    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
 
 
 def read_phases():

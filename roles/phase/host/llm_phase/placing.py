@@ -148,8 +148,8 @@ def describe(release):
     """One line for people."""
     manifest, verdict = manifest_of(release), verdict_of(release)
     versions = ", ".join(f"{key} {value}" for key, value in manifest["versions"].items() if key != "model")
-    marks = ["in place"] if release == current() else []
+    mark = ", in place" if release == current() else ""
     result = verdict.get("result", "?")
     reason = f": {verdict['reason']}" if result == BAD and verdict.get("reason") else ""
     text = f"{release}  {verdict.get('time', ''):25}  {result}{reason}"
-    return f"{text}{''.join(f', {mark}' for mark in marks)}  Phase {manifest['phase']}, {versions}, by {manifest['by']}"
+    return f"{text}{mark}  Phase {manifest['phase']}, {versions}, by {manifest['by']}"

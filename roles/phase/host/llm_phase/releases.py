@@ -16,7 +16,7 @@ import stat
 from llm_phase.audit import read_state
 from llm_phase.errors import Refusal
 from llm_phase.files import MODE, read_json, sync_folder, write_json
-from llm_phase.host import now
+from llm_phase.locks import now
 
 RELEASES = "/var/lib/llm/releases"
 SOFTWARE, KINDS, COMPLETE = "/opt/llm", ("ollama", "vllm", "adapter"), ".complete"

@@ -129,14 +129,13 @@ def stale(one, units):
 
 
 def restart(name, patience):
-    """Have a unit start anew; True. A server that hangs is killed after `patience` seconds. Raises Failure with its last lines."""
+    """Have a unit start anew. A server that hangs is killed after `patience` seconds. Raises Failure with its last lines."""
     if name.endswith(".socket"):  # one whose service runs refuses to restart
         stop([name.replace(".socket", ".service")], patience)
     run("systemctl", "reset-failed", name)
     done = run("systemctl", "restart", name, timeout=1800)
     if done.returncode:
         raise Failure(f"{name} did not come up: {done.stderr.strip()}\n{journal([name])}")
-    return True
 
 
 def start(one):
@@ -162,6 +161,11 @@ def prove(one, unit):
     done = run(READY, *gate, "--timeout", str(limit), "--quiet", timeout=limit + 180)
     if done.returncode:
         raise Failure(f"{unit}: {done.stderr.strip()}\n{journal([unit])}")
+    put_down_proof(unit, gate)
+
+
+def put_down_proof(unit, gate):
+    """Have it known of the unit's present start that it has generated a token."""
     units = parse_units(run("systemctl", "show", "--property=Id,InvocationID", "--", unit).stdout)
     with contextlib.suppress(OSError):  # a deploy asks once more then
         os.makedirs(PROVED, exist_ok=True)

@@ -13,7 +13,7 @@ from llm_phase.host import OURS, PHASES, chosen, is_gone, look, missing, serving
 from llm_phase.output import complain, say
 from llm_phase.placing import check, place
 from llm_phase.releases import BAD, changed_by_hand, current, folder_of, judge, lacking, last_good, manifest_of
-from llm_phase.steps import answers, choose, free_the_cards, prove, restart, stale, start, stop
+from llm_phase.steps import answers, choose, free_the_cards, prove, put_down_proof, restart, stale, start, stop
 
 VLLM, VLLM_USER = "vllm.service", "vllm"
 
@@ -86,7 +86,7 @@ def plan(phases, asked):
     number = asked.number
     one, gone = phases[number], leaving(phases, number, units)
     chooses = f"choose {one['target']} for the next boot"
-    files = [path for path in changed_by_hand(asked.release)] if asked.release else []
+    files = changed_by_hand(asked.release) if asked.release else []
     return [
         *([f"put in place: {', '.join(files)}"] if files else []),
         *([chooses] if number == "1" else []),
@@ -119,6 +119,10 @@ def switch(phases, asked):
     served_before = serving(phases, before)
     phases = phases_of(asked, phases)
     if is_done(phases, asked, before):
+        for unit, gate in phases[asked.number][
+            "gates"
+        ].items():  # they have just answered, perhaps for the first time since a boot
+            put_down_proof(unit, gate)
         say(f"{goal(asked)} serves already, on record and for the next boot; nothing to do")
         return 0
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the terminal may go, half a switch may not stay
@@ -182,7 +186,9 @@ def carry_out(phases, asked, begun):
     if orphans:
         show(begun, f"killed on the cards, left behind by vLLM: pid {', '.join(map(str, orphans))}")
     # Only another release makes a running server start anew: on the way back to Phase 1 vision is left in peace.
-    restarted = [unit for unit in stale(one, look(phases)) if restart(unit, asked.patience)] if asked.release else []
+    restarted = stale(one, look(phases)) if asked.release else []
+    for unit in restarted:
+        restart(unit, asked.patience)
     if restarted:
         show(begun, f"restarted with this release's files: {', '.join(restarted)}")
     start(one)
