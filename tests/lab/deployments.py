@@ -167,8 +167,8 @@ class Operator:
 
     def verify(self, host: Host, *options: str) -> subprocess.CompletedProcess[str]:
         """The sentences of tests/verify for one host, as any pytest."""
-        one = ("--inventory", self.inventory, "--limit", host.name)
-        words = ("-q", "-p", "no:cacheprovider", "tests/verify", *one, *options)
+        where = ("--inventory", self.inventory, "--limit", host.name)
+        words = ("-q", "-p", "no:cacheprovider", "tests/verify", *where, *options)
         return subprocess.run(
             [sys.executable, "-m", "pytest", *words],
             cwd=self.checkout, env=self.environment, capture_output=True, text=True, timeout=900,

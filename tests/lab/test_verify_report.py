@@ -13,7 +13,7 @@ from tests.lab.deployments import Operator
 
 pytestmark = pytest.mark.lab
 Served = tuple[Host, Host]
-JOURNAL, LISTENERS = "No unit wrote an error into its journal lately", "Nothing unexpected listens beyond loopback"
+JOURNAL, LISTENERS = "No unit of ours has said error lately", "Nothing unexpected listens beyond loopback"
 
 
 def say(host: Host, unit: str, line: str, priority: str = "info") -> None:

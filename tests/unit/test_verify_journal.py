@@ -38,6 +38,11 @@ Id={VISION}
 NRestarts=0
 InactiveExitTimestamp=
 Id=vllm-model.service
+
+Type=oneshot
+NRestarts=0
+InactiveExitTimestamp=@{NOW - 5}
+Id=llm-check.service
 """
 
 
@@ -129,6 +134,17 @@ def test_a_unit_is_judged_from_its_present_start_unless_systemd_had_to_restart_i
     assert errors([crashed], spans) == [crashed]
 
 
+def test_what_runs_to_its_end_is_judged_for_the_whole_window() -> None:
+    assert parse_spans(CLOCK, 300)["llm-check.service"] == Span(NOW - 300, "the window")
+
+
+def test_a_check_that_failed_in_a_switch_is_benign_and_what_it_said_otherwise_is_not() -> None:
+    spans = {"llm-check.service": Span(0, "the window")}
+    failed = line("Failed to start llm-check.service - Ask the services of this host.", "llm-check.service", priority=3)
+    other = line("level=ERROR msg=x", "llm-check.service")
+    assert errors([failed, other], spans) == [other]
+
+
 def test_a_window_from_before_the_boot_begins_with_the_boot() -> None:
     assert parse_spans(CLOCK, 86400)["vllm-model.service"] == Span(NOW - 9000, "the boot")
 
@@ -138,12 +154,12 @@ def test_a_host_that_does_not_tell_its_time_is_not_judged() -> None:
         parse_spans("sh: systemctl: not found", 300)
 
 
-@pytest.mark.parametrize(("text", "seconds"), [("5m", 300), ("300", 300), ("90s", 90), ("1h", 3600)])
+@pytest.mark.parametrize(("text", "seconds"), [("5m", 300), ("300", 300), ("90s", 90), ("1h", 3600), ("0", 0)])
 def test_a_window_is_seconds_or_has_a_unit(text: str, seconds: int) -> None:
     assert seconds_of(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "0", "5 minutes", "-3", "m"])
+@pytest.mark.parametrize("text", ["", "5 minutes", "-3", "m"])
 def test_what_is_no_time_says_what_is(text: str) -> None:
     with pytest.raises(ValueError, match="write 300, 90s, 5m or 1h"):
         seconds_of(text)

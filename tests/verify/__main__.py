@@ -46,7 +46,10 @@ def parser() -> argparse.ArgumentParser:
         "--quick", action="store_true", help="without the checks that are slow or ask a model for something"
     )
     made.add_argument(
-        "--journal-window", default="5m", metavar="TIME", help="no errors in the journals for so long (5m)"
+        "--journal-window",
+        default="5m",
+        metavar="TIME",
+        help="no errors in the journals for so long (5m); 0: not asked",
     )
     made.add_argument("--nagios", action="store_true", help="one line and a status for monitoring; writes no reports")
     made.add_argument("--reports", type=Path, default=Path("reports/verify"), metavar="FOLDER", help="(reports/verify)")

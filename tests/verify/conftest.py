@@ -67,7 +67,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--quick", action="store_true", help="without the checks that are slow or ask a model for something"
     )
-    group.addoption("--journal-window", default="5m", metavar="TIME", help="no errors in the journals for so long (5m)")
+    group.addoption(
+        "--journal-window",
+        default="5m",
+        metavar="TIME",
+        help="no errors in the journals for so long (5m); 0: not asked",
+    )
     group.addoption(
         "--record", metavar="FILE", help="write what came of --only-host's checks, for python -m tests.verify"
     )

@@ -1,7 +1,7 @@
 """What units wrote into the journal lately, and which of it is an error. Pure, but for the commands that it names.
 
 A unit is judged from its present start on: what it said when it was stopped for a deploy, or before a boot, is another life's. When
-systemd had to restart it by itself, the whole window counts, for then the reason is in there.
+systemd had to restart it by itself, the whole window counts, for then the reason is in there, and for what runs to its end.
 """
 
 from __future__ import annotations
@@ -84,10 +84,10 @@ class Span:
 def seconds_of(text: str) -> int:
     """Seconds of "5m", "90s", "1h" or plain "300".
 
-    :raises ValueError: it is none of these, or nothing.
+    :raises ValueError: it is none of these.
     """
     found = re.fullmatch(r"(\d+)([smh]?)", text.strip())
-    if not found or not int(found[1]):
+    if not found:
         raise ValueError(f"{text!r} is no time; write 300, 90s, 5m or 1h")
     return int(found[1]) * UNITS_OF_TIME[found[2]]
 
@@ -98,7 +98,7 @@ def clock_command(units: Iterable[str]) -> str:
     show = "systemctl show --timestamp=unix"
     return (
         f"echo Now=@$(date +%s); {show} --property=UserspaceTimestamp; echo; "
-        f"{show} --property=Id,NRestarts,InactiveExitTimestamp -- {names}"
+        f"{show} --property=Id,Type,NRestarts,InactiveExitTimestamp -- {names}"
     )
 
 
@@ -117,7 +117,7 @@ def parse_spans(text: str, window_s: int) -> dict[str, Span]:
             begins = [(now - window_s, "the window")]
             begins += [(booted, "the boot")] if booted is not None else []
             started, restarts = _time(block.get("InactiveExitTimestamp", "")), block.get("NRestarts", "0")
-            if started is not None and restarts in ("", "0"):
+            if started is not None and restarts in ("", "0") and block.get("Type") != "oneshot":
                 begins.append((started, "its present start"))
             spans[block["Id"]] = Span(*max(begins))
     return spans

@@ -13,7 +13,7 @@ Verdict = Literal["ok", "warning", "critical", "unknown"]
 # What a Python name cannot say.
 AS_WRITTEN = {
     "vllm": "vLLM", "ollama": "Ollama", "ssh": "SSH", "json": "JSON", "phase 1": "Phase 1", "phase 2": "Phase 2",
-    "adapters ": "adapter's ", "systemds": "systemd's", "a cards ": "a card's ", "roots ": "root's ",
+    "adapters ": "adapter's ", "systemds": "systemd's", "a cards ": "a card's ", "hosts own": "host's own", "roots ": "root's ",
 }  # fmt: skip
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from testinfra.host import Host
 
-from tests.verify.conftest import Run
+from roles.layout import LIBEXEC
+from tests.verify.conftest import Expect, Run
 from tests.verify.targets import Target
 
 
@@ -22,3 +23,8 @@ def test_no_unit_of_the_host_has_failed(target: Target, run: Run) -> None:
         pytest.fail(
             f"{target.name}: failed units: {', '.join(names)}\n  {names[0]} last said: {journal}", pytrace=False
         )
+
+
+def test_the_hosts_own_check_passes(run: Run, expect: Expect) -> None:
+    status, out, err = run(f"{LIBEXEC}/llm-check")
+    expect(f"{LIBEXEC}/llm-check", {"status": 0, "said": ""}, {"status": status, "said": f"{out}{err}".strip()})
