@@ -18,10 +18,9 @@ JOURNAL, LISTENERS = "No unit of ours has said error lately", "Nothing unexpecte
 
 def say(host: Host, unit: str, line: str, priority: str = "info") -> None:
     """Have a process in the unit's control group write a line, so that the journal takes it for the unit's own."""
-    # Where systemd's own hierarchy is: beside others on a machine with the older ones.
-    group = host.ssh(
-        f"ls -d /sys/fs/cgroup/systemd/system.slice/{unit} /sys/fs/cgroup/system.slice/{unit} 2>/dev/null | head -1"
-    )
+    # The hierarchy that systemd itself counts by: on a machine that has the older ones too it lies beside them.
+    folders = "/sys/fs/cgroup/unified /sys/fs/cgroup"
+    group = host.ssh(f"for one in {folders}; do ls -d $one/system.slice/{unit} 2>/dev/null && break; done")
     host.ssh(
         f"sh -ec 'echo $$ > {group.stdout.strip()}/cgroup.procs; exec systemd-cat -p {priority} "
         f'sh -c "echo {line}; sleep 1"\'; journalctl --sync'

@@ -198,4 +198,13 @@ def test_the_second_deploy_is_read_from_the_hosts_own_line() -> None:
 
 def test_what_a_second_deploy_would_do_is_told_with_its_remedy() -> None:
     assert what_is_due({"findings": []}) == []
+    boot = {"what": "vllm.service", "expected": "its present start has made a token", "found": "no", "remedy": "deploy"}
+    step = {
+        "what": "Phase | Prove that vllm.service serves",
+        "expected": "nothing to do",
+        "found": "this",
+        "remedy": "deploy",
+    }
+    assert what_is_due({"findings": [boot, step]}) == []
+    assert what_is_due({"findings": [boot, FINDING]}) == what_is_due({"findings": [FINDING]})
     assert what_is_due({"findings": [FINDING]}) == ["/etc/llm/vllm.yaml: expected as written, found by hand", "deploy"]
