@@ -94,7 +94,7 @@ def consumer_findings(site: Site, survey: Survey, docker: str) -> list[Finding]:
             remedy = "put the project on the host, correct the setting, or unset consumers.project"
             found.append(error(key, f"not on the host: {what}", remedy))
     if site.consumers.project and site.docker.source == "none" and docker not in survey.present:
-        remedy = 'docker.source = "distribution" (or "docker") installs one; or unset consumers.project'
+        remedy = 'set docker.source = "distribution" (or "docker"), or unset consumers.project'
         found.append(error("consumers.project", "there is no Docker on the host, and none is to be installed", remedy))
     return found
 

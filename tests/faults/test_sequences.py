@@ -80,7 +80,7 @@ class Steps:
 
 
 @pytest.mark.parametrize(
-    "nth", [pytest.param(n, marks=pytest.mark.fault(f"a random sequence of {STEPS} steps, {n}")) for n in (1, 2)]
+    "nth", [pytest.param(n, marks=pytest.mark.fault(f"a random sequence of nine steps, {n}")) for n in (1, 2)]
 )
 def test_a_random_sequence(
     host: Host, operator: Operator, chance: random.Random, record: Record, nth: int, tmp_path: Path

@@ -106,5 +106,6 @@ def test_each_promise_can_be_broken(change: dict[str, object], word: str) -> Non
 def test_the_page_can_be_read_and_has_no_row_without_a_test() -> None:
     rows = rows_of((ROOT / "docs" / "faults.md").read_text(encoding="utf-8"))
     source = "".join(file.read_text(encoding="utf-8") for file in sorted((ROOT / "tests" / "faults").glob("test_*.py")))
-    words = [re.sub(r"\b\d+$", "", row.fault).rstrip() for row in rows]
+    # The rows of the page for the engineer on call are made of its titles.
+    words = [re.sub(r"\b\d+$", "", row.fault).rstrip().removeprefix("on call: ") for row in rows]
     assert [text for text in words if text not in source] == []

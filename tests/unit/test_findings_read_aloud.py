@@ -77,6 +77,11 @@ def unreadable(**place: Any) -> list[Finding]:
     return [host_checks.unreadable_secret(problem.value)]
 
 
+def consumers(**settings: Any) -> list[Finding]:
+    wanted = site(consumers={"project": "/srv/advice", **settings.pop("consumers", {})}, **settings)
+    return host_checks.consumer_findings(wanted, parse_survey(FRESH), "/usr/bin/docker")
+
+
 def token(given: str | None, **settings: Any) -> list[Finding]:
     wanted = site(adapter={"require_token": True, **settings})
     return host_checks.token_findings(wanted, parse_survey(FRESH), given)
@@ -126,6 +131,9 @@ CASES: dict[str, Callable[[], Sequence[Finding]]] = {
     "no systemd": lambda: host(init="docker-init"),
     "another system": lambda: host(os="fedora", os_version="43"),
     "another architecture": lambda: host(arch="aarch64"),
+    "compose project": consumers,
+    "compose file": lambda: consumers(consumers={"files": ["compose.prod.yaml"]}),
+    "compose project without Docker": lambda: consumers(docker={"source": "none"}),
     "port of a service": lambda: host(listeners=[holder(11434, "ollama", "ollama.service", "127.0.0.1")]),
     "port of a container": lambda: host(listeners=[holder(11434, "docker-proxy", "docker.service")]),
     "port of a process": lambda: host(listeners=[holder(8000, "chroma")]),
