@@ -21,7 +21,7 @@ import pytest
 from bench.host.__main__ import main
 from lab import Host
 
-pytestmark = [pytest.mark.lab, pytest.mark.slow]
+pytestmark = pytest.mark.lab
 
 # The lab's model answers in ten words, and its tokens are a few letters long.
 SHORT = [
