@@ -1,9 +1,9 @@
 """What is asked: the guide's five prompts, a mix of lengths as in conversations, and long beginnings. No I/O.
 
-Lengths of the mix are drawn from two log-normal distributions, whose means are those that vLLM's paper (Kwon et al., 2023)
-gives for ShareGPT: prompts of 161 tokens (median 88, sigma 1.1), answers of 338 tokens (median 225, sigma 0.9). A token is
-taken for 1/1.3 of a word; what the servers counted is in the results. The texts are words drawn at random: only their
-lengths matter, and no two begin alike.
+Lengths of the mix are drawn from two log-normal distributions, our choice: prompts of 161 tokens on average (median 88, sigma
+1.1), answers of 338 tokens (median 225, sigma 0.9), of the order of chats that people shared. A token is taken for 1/1.3 of a
+word; what the servers counted is in the results. The texts are words drawn at random: only their lengths matter, and no two
+begin alike.
 """
 
 from __future__ import annotations
