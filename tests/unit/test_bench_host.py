@@ -46,7 +46,7 @@ def test_a_server_in_each_phase_and_vllm_give_figures_of_every_kind(tmp_path: Pa
         assert (answer["ttft_ms"] is not None) == answer["stream"]
         if answer["stream"]:
             assert 0 < answer["ttft_ms"] < answer["e2e_ms"]
-            assert answer["itl_ms"] >= 2  # the server waits 2 ms after each piece
+            assert answer["itl_ms"] > 0  # the server waits after each piece; how long is seen depends on who reads when
     with (tmp_path / "run.csv").open() as file:
         lines = list(csv.DictReader(file))
     assert tuple(lines[0]) == COLUMNS
