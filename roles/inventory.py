@@ -24,8 +24,7 @@ def read_hosts(inventory: str, limit: Sequence[str] = (), data: Sequence[str] = 
     :param data: `KEY=VALUE` pairs, as for `pyinfra --data`.
     :raises InventoryError: with the text to show.
     """
-    # A path is the caller's; pyinfra then runs in the root, as everywhere in this project.
-    path = str(Path(inventory).resolve()) if Path(inventory).exists() else inventory
+    path = from_anywhere(inventory)
     request = json.dumps({"inventory": path, "limit": list(limit), "data": list(data)})
     command = [sys.executable, "-W", "ignore", "-m", "roles.read_inventory", request]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
@@ -40,6 +39,11 @@ def read_hosts(inventory: str, limit: Sequence[str] = (), data: Sequence[str] = 
     if not hosts and not Path(path).exists():
         raise InventoryError(f"{inventory}: {last_lines(done.stderr) or 'neither a file nor a host'}")
     return hosts
+
+
+def from_anywhere(inventory: str) -> str:
+    """The inventory by its whole path, where it is one: it is the caller's, and pyinfra runs in the root of this project."""
+    return str(Path(inventory).resolve()) if Path(inventory).exists() else inventory
 
 
 def last_lines(text: str, count: int = 4) -> str:

@@ -16,7 +16,7 @@ from datetime import date
 from pathlib import Path
 
 from bench.marked_part import MarkedPart
-from tests.soak.report import commit
+from tests.checkout import commit
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "long-tests.md"
 PART = MarkedPart("docs/long-tests.md", "<!-- make test-long -->", "<!-- end of make test-long -->")

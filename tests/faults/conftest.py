@@ -18,12 +18,12 @@ from pathlib import Path
 import pytest
 
 from lab import Host, Lab
+from tests.checkout import commit
 from tests.faults.disk import Disk
 from tests.faults.runs import HUB_ELSEWHERE, Record, converge
 from tests.faults.table import Row, cause_of, row_of, rows_of, updated, with_rows
 from tests.lab.conftest import KEEP, lab, make_host, operator
 from tests.lab.deployments import CHECKOUT, Operator
-from tests.soak.report import commit
 
 __all__ = [
     "lab",

@@ -30,12 +30,12 @@ from bench.facts import cpu_model
 from lab import Lab, LabError
 from lab.locking import locked
 from lab.progress import Report, to_stderr
+from tests.checkout import commit
 from tests.lab.deployments import CHECKOUT, SUFFIX, operator_of
 from tests.outage.changes import CHANGES, ChangeFailed, Scene
 from tests.outage.measuring import as_json, watched
 from tests.outage.page import table, with_table
 from tests.outage.records import write
-from tests.soak.report import commit
 
 HOST = "outage-phase2"
 PAGE = CHECKOUT / "docs" / "outage.md"

@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections import Counter
 from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from tests.checkout import commit
 from tests.soak.accounting import TOLD, Entry, Outcome, counts
 from tests.soak.memory import MIB, Sample
 from tests.soak.promises import promises
 from tests.soak.soak import Result
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-
-
-def commit() -> str:
-    """The checkout's commit, and whether it has changes on top; "unknown" outside of git."""
-    words = ["git", "-C", str(CHECKOUT), "describe", "--always", "--abbrev=12", "--exclude=*", "--dirty=, with changes"]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
-    return done.stdout.strip() or "unknown"
 
 
 def as_json(result: Result, at: datetime) -> dict[str, Any]:

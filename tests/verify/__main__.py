@@ -22,8 +22,9 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
 from pathlib import Path
 
-from roles.inventory import InventoryError, last_lines
+from roles.inventory import InventoryError, from_anywhere, last_lines
 from roles.pins import ROOT
+from tests.checkout import commit
 from tests.verify.journal import seconds_of
 from tests.verify.records import HostResult, read_result
 from tests.verify.report import STATUS, Run, for_monitoring, in_words, junit, page
@@ -102,8 +103,13 @@ def main(words: Sequence[str]) -> int:
 
 def command(options: argparse.Namespace, further: Sequence[str]) -> list[str]:
     """pytest's words for any host."""
-    inventory = str(Path(options.inventory).resolve()) if Path(options.inventory).exists() else options.inventory
-    words = ["--inventory", inventory, "--journal-window", options.journal_window, *["--quick"] * options.quick]
+    words = [
+        "--inventory",
+        from_anywhere(options.inventory),
+        "--journal-window",
+        options.journal_window,
+        *["--quick"] * options.quick,
+    ]
     words += [word for limit in options.limit for word in ("--limit", limit)]
     words += [word for pair in options.data for word in ("--data", pair)]
     return [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/verify", *words, *further]
@@ -129,15 +135,6 @@ def verify(host: str, passed_on: Sequence[str], record: Path) -> HostResult:
     except (OSError, ValueError) as problem:
         reason = f"no record of its checks ({problem}): {last_lines(done.stdout)}"
     return HostResult(host, time.monotonic() - began, trouble=f"{host}: {reason}")
-
-
-def commit() -> str:
-    """The checkout's, "unknown" where it is none."""
-    git = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12"]
-    try:
-        return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
 
 
 if __name__ == "__main__":

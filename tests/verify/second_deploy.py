@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from roles.inventory import from_anywhere
 from roles.pins import ROOT
 
 TIMEOUT_S = 600
@@ -18,9 +19,8 @@ NOT_PROVED = "its present start has made a token"  # as roles/drift says it
 def look(inventory: str, host: str, data: Sequence[str]) -> tuple[str, str]:
     """Run drift.py for one host. Returns what it tells machines, and what it tells people."""
     words = [word for pair in data for word in ("--data", pair)]
-    path = str(Path(inventory).resolve()) if Path(inventory).exists() else inventory
     program = str(Path(sys.executable).parent / "pyinfra")
-    command = [program, "--yes", "--data", "report=json", *words, path, "drift.py", "--limit", host]
+    command = [program, "--yes", "--data", "report=json", *words, from_anywhere(inventory), "drift.py", "--limit", host]
     done = subprocess.run(
         command, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
     )
