@@ -11,7 +11,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from bench import cli, environment
+from bench import cli, environment, readable_json
 from lab.locked_venv import CannotInstall
 from lab.progress import to_stderr
 
@@ -73,9 +73,7 @@ def _measure(options: Namespace) -> int:
 
 def dumped(results: dict[str, Any]) -> str:
     """Results as JSON with a line for each sample, so that a difference can be read."""
-    samples = ",\n".join("  " + json.dumps(sample) for sample in results["samples"])
-    rest = json.dumps({name: value for name, value in results.items() if name != "samples"}, indent=1)
-    return f'{rest[:-2]},\n "samples": [\n{samples}\n ]\n}}\n'
+    return readable_json.dumped(results, "samples")
 
 
 def _write(results: dict[str, Any], output: Path) -> int:

@@ -62,21 +62,28 @@ def commit() -> str:
     return head.stdout.strip() + (" with changes" if changed.stdout.strip() else "")
 
 
-def gather(load_cores: Sequence[int], proxy_cores: Sequence[int], nginx: str) -> dict[str, Any]:
-    """Everything that a reader of the results may want to know."""
+def machine(load: Sequence[float]) -> dict[str, Any]:
+    """This machine. :param load: its load averages before the run."""
     cpuinfo = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     meminfo = Path("/proc/meminfo").read_text(encoding="ascii")
     memory = re.search(r"^MemTotal: +(\d+) kB", meminfo, re.MULTILINE)
     return {
+        "cpu": cpu_model(cpuinfo),
+        "cores": os.cpu_count(),
+        "is_virtual": is_virtual(cpuinfo),
+        "memory_gib": round(int(memory.group(1)) / 2**20, 1) if memory else None,
+        "kernel": platform.release(),
+        "load_average_before": list(load),
+    }
+
+
+def gather(load_cores: Sequence[int], proxy_cores: Sequence[int], nginx: str) -> dict[str, Any]:
+    """Everything that a reader of the results may want to know."""
+    return {
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "commit": commit(),
         "machine": {
-            "cpu": cpu_model(cpuinfo),
-            "cores": os.cpu_count(),
-            "is_virtual": is_virtual(cpuinfo),
-            "memory_gib": round(int(memory.group(1)) / 2**20, 1) if memory else None,
-            "kernel": platform.release(),
-            "load_average_before": list(os.getloadavg()),
+            **machine(os.getloadavg()),
             "cores_of_load_and_upstream": list(load_cores),
             "cores_of_the_target": list(proxy_cores),
         },

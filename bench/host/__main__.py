@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import platform
-import re
 import secrets
 import signal
 import sys
@@ -16,7 +14,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from bench.facts import commit, cpu_model, is_virtual
+from bench.facts import commit, machine
 from bench.host import cli, files
 from bench.host.apis import request_of
 from bench.host.claims import compared
@@ -111,8 +109,7 @@ async def _run(options: Namespace, plan: Plan, targets: list[Target], earlier: d
     if not found:
         return 1
     earlier_models = {
-        name: Identity(**{**one["identity"], "aliases": tuple(one["identity"]["aliases"])})
-        for name, one in (earlier["targets"] if earlier else {}).items()
+        name: Identity.read(one["identity"]) for name, one in (earlier["targets"] if earlier else {}).items()
     }
     against = differences(earlier_models | found)
     if against:
@@ -185,20 +182,6 @@ def assembled(
         "rows": [rounded(row) for row in measured.rows],
         "answers": [rounded(asdict(answer)) for answer in measured.answers],
     }  # fmt: skip
-
-
-def machine(load: tuple[float, float, float]) -> dict[str, Any]:
-    """The machine that asked."""
-    cpuinfo = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-    memory = re.search(r"^MemTotal: +(\d+) kB", Path("/proc/meminfo").read_text(encoding="ascii"), re.MULTILINE)
-    return {
-        "cpu": cpu_model(cpuinfo),
-        "cores": os.cpu_count(),
-        "is_virtual": is_virtual(cpuinfo),
-        "memory_gib": round(int(memory.group(1)) / 2**20, 1) if memory else None,
-        "kernel": platform.release(),
-        "load_average_before": list(load),
-    }
 
 
 def _put_beside(results: dict[str, Any], earlier: dict[str, Any]) -> None:

@@ -9,12 +9,16 @@ from typing import Any
 OLLAMA, OPENAI = "ollama", "openai"
 
 
-class BadAnswer(Exception):
-    """The answer is not what the API promises. `kind` is the word under which it is counted."""
+class NoRightAnswer(Exception):
+    """There was none. `kind` is the word under which it is counted, `detail` says more."""
 
     def __init__(self, kind: str, detail: str) -> None:
         super().__init__(f"{kind}: {detail}")
         self.kind, self.detail = kind, detail
+
+
+class BadAnswer(NoRightAnswer):
+    """The answer is not what the API promises."""
 
 
 @dataclass(frozen=True)

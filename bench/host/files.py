@@ -12,6 +12,7 @@ from typing import Any
 from bench.host.chart import svg
 from bench.host.page import page
 from bench.host.summary import METRICS, SHARES
+from bench.readable_json import dumped
 
 SCHEMA = 1
 COLUMNS = (
@@ -19,13 +20,6 @@ COLUMNS = (
     "requests_per_s", "tokens_per_s", "prompt_tokens", "answer_tokens", "prefix_hit_rate",
     *(f"{metric}_p{share}" for metric in METRICS for share in SHARES), "is_partial", "is_unlike",
 )  # fmt: skip
-
-
-def dumped(results: Mapping[str, Any]) -> str:
-    """JSON with a line for each request, so that a difference can be read."""
-    answers = ",\n".join("  " + json.dumps(answer) for answer in results["answers"])
-    rest = json.dumps({name: value for name, value in results.items() if name != "answers"}, indent=1)
-    return f'{rest[:-2]},\n "answers": [\n{answers}\n ]\n}}\n'
 
 
 def table(results: Mapping[str, Any]) -> str:
@@ -48,7 +42,7 @@ def write(results: Mapping[str, Any], directory: Path, name: str) -> list[Path]:
     directory.mkdir(parents=True, exist_ok=True)
     found = []
     for suffix, text in (
-        ("json", dumped(results)),
+        ("json", dumped(results, "answers")),  # a line for each request
         ("csv", table(results)),
         ("html", page(results)),
         ("svg", svg(results)),

@@ -20,6 +20,16 @@ class Identity:
     quantisation: str = ""
     context: int = 0
 
+    @property
+    def called(self) -> str:
+        """All its names, for people."""
+        return " alias ".join((self.name, *self.aliases))
+
+    @classmethod
+    def read(cls, raw: Mapping[str, Any]) -> Identity:
+        """From the results of a run, as JSON has it."""
+        return cls(**{**raw, "aliases": tuple(raw["aliases"])})
+
 
 def of_ollama(name: str, shown: Mapping[str, Any]) -> Identity:
     """From the answer of /api/show."""
@@ -78,7 +88,7 @@ def chosen(names: Sequence[str], wanted: str) -> str:
 def _between(one: str, first: Identity, other: str, second: Identity) -> list[str]:
     found = []
     if not _names(first) & _names(second):
-        found.append(f"name: {one} serves {_called(first)}, {other} serves {_called(second)}")
+        found.append(f"name: {one} serves {first.called}, {other} serves {second.called}")
     for field in FIELDS:
         here, there = getattr(first, field), getattr(second, field)
         if here and there and here != there:
@@ -88,10 +98,6 @@ def _between(one: str, first: Identity, other: str, second: Identity) -> list[st
 
 def _names(identity: Identity) -> set[str]:
     return {name.lower().removesuffix(":latest") for name in (identity.name, *identity.aliases)}
-
-
-def _called(identity: Identity) -> str:
-    return " alias ".join((identity.name, *identity.aliases))
 
 
 def _told(value: Any) -> str:

@@ -7,6 +7,8 @@ from typing import Any
 
 from bench.figures import digits
 from bench.host.claims import Compared
+from bench.host.identity import FIELDS, Identity
+from bench.host.summary import SHARES, Cell
 
 Results = Mapping[str, Any]
 HEAD = (
@@ -52,13 +54,12 @@ def warnings(results: Results) -> list[str]:
 
 def identities(results: Results) -> tuple[Sequence[str], list[list[str]]]:
     """Head and lines: what each target says of its model."""
-    head = ("target", "URL", "name", "family", "parameters", "quantisation", "context")
+    head = ("target", "URL", "name", *FIELDS)
     lines = []
     for name, target in results["targets"].items():
-        said = target["identity"]
-        names = " alias ".join([said["name"], *said["aliases"]])
-        told = [str(said[field] or "not told") for field in ("family", "parameters", "quantisation", "context")]
-        lines.append([name, target["url"], names, *told])
+        said = Identity.read(target["identity"])
+        told = [str(getattr(said, field) or "not told") for field in FIELDS]
+        lines.append([name, target["url"], said.called, *told])
     return head, lines
 
 
@@ -82,7 +83,7 @@ def cells(results: Results) -> list[tuple[str, list[list[str]]]]:
     """Each cell's name, and a line for each target."""
     found: dict[str, list[list[str]]] = {}
     for row in results["rows"]:
-        name = f"{row['workload']}, {row['concurrency']} at once, {'streamed' if row['stream'] else 'whole'}"
+        name = Cell(row["workload"], row["concurrency"], row["stream"]).key
         found.setdefault(name, []).append(_line(row))
     return list(found.items())
 
@@ -130,7 +131,7 @@ def _line(row: Mapping[str, Any]) -> list[str]:
 
 
 def _three(row: Mapping[str, Any], metric: str) -> str:
-    values = [row[f"{metric}_p{share}"] for share in (50, 95, 99)]
+    values = [row[f"{metric}_p{share}"] for share in SHARES]
     return "–" if values[0] is None else " / ".join(map(digits, values))
 
 

@@ -10,7 +10,7 @@ from time import perf_counter_ns
 from typing import Any
 
 from bench.host import identity
-from bench.host.apis import OLLAMA, Ask, BadAnswer, Reading, decoded, request_of, short
+from bench.host.apis import OLLAMA, Ask, BadAnswer, NoRightAnswer, Reading, decoded, request_of, short
 from bench.host.cache import CacheCount, cache_count
 from bench.host.identity import Identity
 from bench.host.summary import CUT_OFF, OK, Answer, Cell, inter_token_ms
@@ -58,9 +58,7 @@ async def identified(target: Target) -> Identity:
         names = [str(one.get("id", "")) for one in entries]
         name = names[0] if len(roots) == 1 and not target.model else identity.chosen(names, target.model or MODEL)
         return identity.of_openai(next(one for one in entries if one.get("id") == name))
-    except WireError as error:
-        raise Absent(absence(target, str(error))) from None
-    except BadAnswer as error:
+    except NoRightAnswer as error:
         raise Absent(absence(target, str(error))) from None
     except LookupError as error:
         option = "--model" if target.api == OLLAMA else "--vllm-model"
@@ -105,7 +103,7 @@ async def answer(
     kind, detail = OK, ""
     try:
         reading.finish(await client.ask("POST", path, body, reading.feed, timeout_s))
-    except (WireError, BadAnswer) as error:
+    except NoRightAnswer as error:
         kind, detail = error.kind, error.detail
         client.close()
     except asyncio.CancelledError:

@@ -15,15 +15,13 @@ from urllib.parse import urlsplit
 
 import httptools
 
+from bench.host.apis import NoRightAnswer
+
 OnBody = Callable[[bytes, int], None]
 
 
-class WireError(Exception):
-    """No whole answer. `kind` is the word under which it is counted, `detail` says more."""
-
-    def __init__(self, kind: str, detail: str) -> None:
-        super().__init__(f"{kind}: {detail}")
-        self.kind, self.detail = kind, detail
+class WireError(NoRightAnswer):
+    """No whole answer."""
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,6 @@ from tests.soak.memory import MIB, Sample
 from tests.soak.promises import promises
 from tests.soak.soak import Result
 
-CHECKOUT = Path(__file__).resolve().parents[2]
-
 
 def as_json(result: Result, at: datetime) -> dict[str, Any]:
     """Everything that was seen; of the requests their counts, and in full those that are lost."""
