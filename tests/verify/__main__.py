@@ -26,6 +26,7 @@ from roles.inventory import InventoryError, from_anywhere, last_lines
 from roles.pins import ROOT
 from tests.checkout import commit
 from tests.verify.journal import seconds_of
+from tests.verify.options import SHARED
 from tests.verify.records import HostResult, read_result
 from tests.verify.report import STATUS, Run, for_monitoring, in_words, junit, page
 from tests.verify.targets import read_targets
@@ -41,17 +42,8 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--inventory", default=os.environ.get("VERIFY_INVENTORY"), help="pyinfra inventory (default: $VERIFY_INVENTORY)"
     )
-    made.add_argument("--limit", action="append", default=[], help="only hosts that match: name, glob or group")
-    made.add_argument("--data", action="append", default=[], metavar="KEY=VALUE", help="as for pyinfra --data")
-    made.add_argument(
-        "--quick", action="store_true", help="without the checks that are slow or ask a model for something"
-    )
-    made.add_argument(
-        "--journal-window",
-        default="5m",
-        metavar="TIME",
-        help="no errors in the journals for so long (5m); 0: not asked",
-    )
+    for name, words in SHARED.items():
+        made.add_argument(name, **words)
     made.add_argument("--nagios", action="store_true", help="one line and a status for monitoring; writes no reports")
     made.add_argument("--reports", type=Path, default=Path("reports/verify"), metavar="FOLDER", help="(reports/verify)")
     made.add_argument("--at-once", type=int, default=16, metavar="NUMBER", help="hosts at the same time (16)")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,14 +29,17 @@ class App:
 
 def parse_cards(text: str) -> list[CardSize]:
     """What CARDS_QUERY printed."""
-    rows = ([cell.strip() for cell in line.split(",")] for line in text.splitlines() if line.count(",") == 2)
-    return [CardSize(int(index), uuid, int(total) * MIB) for index, uuid, total in rows if total.isdigit()]
+    return [CardSize(int(index), uuid, int(total) * MIB) for index, uuid, total in _rows(text) if total.isdigit()]
 
 
 def parse_apps(text: str) -> list[App]:
     """What APPS_QUERY printed."""
-    rows = ([cell.strip() for cell in line.split(",")] for line in text.splitlines() if line.count(",") == 2)
-    return [App(uuid, int(pid), int(used) * MIB if used.isdigit() else None) for uuid, pid, used in rows]
+    return [App(uuid, int(pid), int(used) * MIB if used.isdigit() else None) for uuid, pid, used in _rows(text)]
+
+
+def _rows(text: str) -> Iterator[list[str]]:
+    """The three cells of each line."""
+    return ([cell.strip() for cell in line.split(",")] for line in text.splitlines() if line.count(",") == 2)
 
 
 def held(apps: Iterable[App], units: Mapping[int, str]) -> dict[tuple[str, str], int | None]:

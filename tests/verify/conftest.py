@@ -33,6 +33,7 @@ from roles.phases import with_phases_decided
 from roles.site import Site
 from tests.verify.connection import Connection, Connections
 from tests.verify.journal import seconds_of
+from tests.verify.options import SHARED
 from tests.verify.recording import NAME, Recorder
 from tests.verify.seen import (
     ABOUT_COMMAND,
@@ -61,18 +62,9 @@ _TARGETS = pytest.StashKey[list[Target]]()
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("verify", "verification of deployed hosts (tests/verify)")
     group.addoption("--inventory", help="pyinfra inventory: directory, file or host names (default: $VERIFY_INVENTORY)")
-    group.addoption("--limit", action="append", default=[], help="only hosts that match: name, glob or group")
-    group.addoption("--data", action="append", default=[], metavar="KEY=VALUE", help="as for pyinfra --data")
+    for name, words in SHARED.items():
+        group.addoption(name, **words)
     group.addoption("--only-host", metavar="NAME", help="of the hosts that are left, this one")
-    group.addoption(
-        "--quick", action="store_true", help="without the checks that are slow or ask a model for something"
-    )
-    group.addoption(
-        "--journal-window",
-        default="5m",
-        metavar="TIME",
-        help="no errors in the journals for so long (5m); 0: not asked",
-    )
     group.addoption(
         "--record", metavar="FILE", help="write what came of --only-host's checks, for python -m tests.verify"
     )

@@ -52,7 +52,6 @@ def test_each_service_has_the_addresses_and_models_of_this_host(
 
 def test_each_service_is_well(
     containers: dict[str, dict[str, str]],
-    target: Target,
     site: Site,
     run: Run,
     expect: Expect,
