@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from posixpath import basename
 
 from roles.layout import ADAPTER_TOKEN, OUR_UNITS, PHASE_TARGETS
 from roles.preflight.facts import Listener, Survey
@@ -90,17 +91,13 @@ def consumer_findings(site: Site, survey: Survey, docker: str) -> list[Finding]:
     for group in site.consumers.wanted_files:
         if not any(path in survey.present for path in group):
             key = "consumers.files" if site.consumers.files else "consumers.project"
-            what = group[0] if len(group) == 1 else f"{site.consumers.project} with {', '.join(map(_name, group))}"
+            what = group[0] if len(group) == 1 else f"{site.consumers.project} with {', '.join(map(basename, group))}"
             remedy = "put the project on the host, correct the setting, or unset consumers.project"
             found.append(error(key, f"not on the host: {what}", remedy))
     if site.consumers.project and site.docker.source == "none" and docker not in survey.present:
         remedy = 'set docker.source = "distribution" (or "docker"), or unset consumers.project'
         found.append(error("consumers.project", "there is no Docker on the host, and none is to be installed", remedy))
     return found
-
-
-def _name(path: str) -> str:
-    return path.rpartition("/")[2]
 
 
 def token_findings(site: Site, survey: Survey, token: str | None) -> list[Finding]:

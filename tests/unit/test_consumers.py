@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from roles.consumers import description, environment
+from roles.consumers.settings import FILES
 from roles.host_programs import load
 from roles.preflight.facts import Survey, parse_survey
 from roles.preflight.host_checks import consumer_findings
@@ -95,6 +96,10 @@ def test_the_files_are_those_that_compose_takes_by_itself_or_the_named_ones(prog
         program.compose_files("/p", ["none.yml"], there)
     with pytest.raises(program.Refusal, match=r"consumers\.project: /q has none of"):
         program.compose_files("/q", [], there)
+
+
+def test_preflight_and_the_program_look_for_the_same_files(program: ModuleType) -> None:
+    assert program.FILES == FILES
 
 
 def test_the_override_names_only_services_that_the_project_has_and_that_use_a_server(program: ModuleType) -> None:

@@ -119,9 +119,8 @@ def switch(phases, asked):
     served_before = serving(phases, before)
     phases = phases_of(asked, phases)
     if is_done(phases, asked, before):
-        for unit, gate in phases[asked.number][
-            "gates"
-        ].items():  # they have just answered, perhaps for the first time since a boot
+        # They have just answered, perhaps for the first time since a boot.
+        for unit, gate in phases[asked.number]["gates"].items():
             put_down_proof(unit, gate)
         say(f"{goal(asked)} serves already, on record and for the next boot; nothing to do")
         return 0
