@@ -13,11 +13,11 @@ from roles.drift.ending import tell
 from roles.drift.facts import FilesSeen, Look, LookAtHost
 from roles.drift.findings import judged
 from roles.drift.steps import PLAYBOOK, plan_without_comparing, take_steps
+from roles.facts.survey import HostSurvey
 from roles.layout import snapshot
 from roles.phase.operations import PhaseStatus
 from roles.phases import unit_files
 from roles.preflight import keep_findings
-from roles.preflight.facts import HostSurvey
 from roles.preflight.findings import Finding
 from roles.run_lock import Changing
 from roles.site import Site

@@ -15,10 +15,10 @@ from typing import Any
 from pyinfra import host, state
 from pyinfra.api import Host
 
+from roles.facts.evidence import Evidence, MachineEvidence
+from roles.facts.survey import HostSurvey, MirrorAnswers, Question, Survey
 from roles.phases import with_phases_decided
 from roles.preflight.card_checks import card_findings
-from roles.preflight.evidence import Evidence, MachineEvidence
-from roles.preflight.facts import HostSurvey, MirrorAnswers, Question, Survey
 from roles.preflight.findings import Finding, as_json, note, refuses, report
 from roles.preflight.host_checks import (
     consumer_findings,

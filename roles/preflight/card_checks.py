@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 
 from roles.apt_repositories import cuda_fingerprint, cuda_key
 from roles.cards import VLLM_FLOOR, PciDevice, module_kind
+from roles.facts.evidence import App, Card, Evidence
 from roles.gpus import MIB, CardSize, budget, used_cards
 from roles.layout import OUR_UNITS
-from roles.preflight.evidence import App, Card, Evidence
 from roles.preflight.findings import Finding, error, note, warning
 from roles.site import Site
 

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator, Sequence
 from posixpath import basename
 
+from roles.facts.survey import Listener, Survey
 from roles.layout import ADAPTER_TOKEN, OUR_UNITS, PHASE_TARGETS
-from roles.preflight.facts import Listener, Survey
 from roles.preflight.findings import Finding, error, note, warning
 from roles.preflight.needs import Needs
 from roles.secret_sources import SecretError

@@ -12,11 +12,11 @@ from urllib.parse import quote
 
 from roles.apt_repositories import cuda_repository, docker_repository, toolkit_key
 from roles.distribution import KEYRINGS, archives
+from roles.facts.survey import Answer, Question
 from roles.layout import ollama_version, vllm_build
 from roles.model_names import PUBLIC, registry_place
 from roles.ollama_archive import published_sha256, wanted_sha256
 from roles.pins import pins
-from roles.preflight.facts import Answer, Question
 from roles.preflight.findings import Finding, error, note
 from roles.preflight.needs import Needs
 from roles.site import Site

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 from roles.docker_packages import CONFLICTING, DAEMONS
 from roles.driver_packages import is_drivers, kernel_headers
+from roles.facts.evidence import Evidence, Package
 from roles.preflight.card_checks import branch
-from roles.preflight.evidence import Evidence, Package
 from roles.preflight.findings import Finding, error, note, warning
 from roles.site import Site
 

@@ -67,9 +67,7 @@ def without_serials(text: str) -> str:
 
 
 def main() -> None:
-    evidence = subprocess.run(
-        ["python3", str(ROOT / "roles/preflight/host/evidence.py")], capture_output=True, text=True
-    )
+    evidence = subprocess.run(["python3", str(ROOT / "roles/facts/host/evidence.py")], capture_output=True, text=True)
     files = {path: read(path) for pattern in FILES for path in sorted(glob.glob(pattern)) if Path(path).is_file()}
     captured = {
         "captured": datetime.date.today().isoformat(),

@@ -1,6 +1,6 @@
 """Hosts that exist only as answers: pyinfra's own @fake connector with what a survey and the mirrors would say.
 
-A scenario is a survey (what `roles/preflight/host/survey.py` prints) plus the mirrors' answers; no machine is involved.
+A scenario is a survey (what `roles/facts/host/survey.py` prints) plus the mirrors' answers; no machine is involved.
 """
 
 from __future__ import annotations

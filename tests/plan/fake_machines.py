@@ -1,4 +1,4 @@
-"""Machines that exist only as evidence: what `roles/preflight/host/evidence.py` would print on them."""
+"""Machines that exist only as evidence: what `roles/facts/host/evidence.py` would print on them."""
 
 from __future__ import annotations
 

@@ -12,11 +12,11 @@ import pytest
 
 from roles.cards import HOPPER, NvidiaDevices
 from roles.driver_version import driver_version
+from roles.facts.evidence import App, Evidence, Health, parse_evidence
 from roles.gpus import DRIVER_BYTES, MIB
 from roles.host_programs import load
 from roles.nvidia.facts import parse_versions
 from roles.pins import ROOT
-from roles.preflight.evidence import App, Evidence, Health, parse_evidence
 
 CAPTURES = ROOT / "tests" / "captures"
 STAND_IN = Path("lab/stand_ins/nvidia_smi_stand_in.py")
@@ -46,7 +46,7 @@ def evidence(of: dict[str, Any]) -> Evidence:
 
 def texts_asked() -> set[str]:
     """Names of the texts that preflight gathers today."""
-    source = (ROOT / "roles/preflight/host/evidence.py").read_text()
+    source = (ROOT / "roles/facts/host/evidence.py").read_text()
     return {*re.findall(r'^        "(\w+)":', source, re.MULTILINE), "cgroups"}
 
 

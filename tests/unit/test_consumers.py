@@ -14,8 +14,8 @@ import pytest
 
 from roles.consumers import description, environment
 from roles.consumers.settings import FILES
+from roles.facts.survey import Survey, parse_survey
 from roles.host_programs import load
-from roles.preflight.facts import Survey, parse_survey
 from roles.preflight.host_checks import consumer_findings
 from roles.settings import SettingsError
 from roles.site import Site, site_from

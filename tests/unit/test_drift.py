@@ -20,9 +20,9 @@ from roles.drift.comparing import hidden, listener_findings, other_listeners, sh
 from roles.drift.facts import SCRIPT, FileSeen, LastChange, Look, ModelSeen, UnitSeen, parse_look
 from roles.drift.findings import Finding, Told, as_json, exit_status, judged, report, summary
 from roles.drift.steps import Step, name_of, step_of
+from roles.facts.survey import Listener
 from roles.layout import snapshot
 from roles.phases import units_on_disk
-from roles.preflight.facts import Listener
 from roles.preflight.findings import error
 from roles.site import site_from
 

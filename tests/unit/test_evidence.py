@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from roles.driver_version import driver_version
-from roles.preflight.evidence import (
+from roles.facts.evidence import (
     SCRIPT,
     App,
     Health,

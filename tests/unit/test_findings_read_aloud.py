@@ -18,9 +18,9 @@ from typing import Any
 
 import pytest
 
+from roles.facts.evidence import parse_evidence
+from roles.facts.survey import Answer, parse_survey
 from roles.preflight import card_checks, host_checks, mirror_checks, system_checks
-from roles.preflight.evidence import parse_evidence
-from roles.preflight.facts import Answer, parse_survey
 from roles.preflight.findings import Finding
 from roles.preflight.needs import needs
 from roles.secret_sources import SecretError, SecretSource, read_secret

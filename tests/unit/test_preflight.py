@@ -7,9 +7,9 @@ import subprocess
 import sys
 
 from roles.distribution import SOURCES
+from roles.facts.evidence import parse_evidence
+from roles.facts.survey import SCRIPTS, Answer, parse_survey
 from roles.layout import ollama_manifest, snapshot, vllm_release
-from roles.preflight.evidence import parse_evidence
-from roles.preflight.facts import SCRIPTS, Answer, parse_survey
 from roles.preflight.findings import error, note, refuses, report, warning
 from roles.preflight.mirror_checks import mirror_findings, model_sizes, questions
 from roles.preflight.needs import needs, paths_to_look_for

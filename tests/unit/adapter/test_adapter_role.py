@@ -11,8 +11,8 @@ import pytest
 from ollama_adapter.settings import Settings, VllmSettings
 from ollama_adapter.settings_reading import load
 from roles import adapter, monitoring, phase
+from roles.facts.survey import parse_survey
 from roles.layout import ADAPTER, ADAPTER_TOKEN, snapshot
-from roles.preflight.facts import parse_survey
 from roles.preflight.findings import Finding
 from roles.preflight.host_checks import host_findings, token_findings
 from roles.preflight.needs import needs, paths_to_look_for

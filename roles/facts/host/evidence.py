@@ -1,6 +1,6 @@
 """Gather evidence about the machine, its cards and its packages; change nothing, judge nothing.
 
-Runs on the host: `python3 -c <this>`. Prints one JSON object of raw texts; roles/preflight/evidence.py reads them.
+Runs on the host: `python3 -c <this>`. Prints one JSON object of raw texts; roles/facts/evidence.py reads them.
 Needs python3 (3.9 or newer); a tool that is missing leaves its text empty.
 """
 
