@@ -9,10 +9,10 @@ Exit status: 0 no drift; 3 drift, and every host was looked at; 1 of some host i
 from pyinfra import host, local, state
 
 from roles.drift import Seen, differences, reason_unknown
-from roles.drift.ending import tell
 from roles.drift.facts import FilesSeen, Look, LookAtHost
-from roles.drift.findings import judged
+from roles.drift.findings import WORDS, judged
 from roles.drift.steps import PLAYBOOK, plan_without_comparing, take_steps
+from roles.ending import tell
 from roles.facts.survey import HostSurvey
 from roles.layout import snapshot
 from roles.phase.operations import PhaseStatus
@@ -50,4 +50,4 @@ if site is None or look is None or survey is None:
 else:
     seen = Seen(errors, steps, files, look, survey.listeners, status)
     told = judged(this.name, *differences(this.name, site, seen), reason)
-tell(state, this, told, as_lines_of_json=host.data.get("report") == "json")
+tell(state, this, told, WORDS, as_lines_of_json=host.data.get("report") == "json")

@@ -4,7 +4,6 @@ steps.py       the plan of deploy.py, read and thrown away
 facts.py       what the plan does not see: drop-ins, changes by hand, the model's files
 comparing.py   findings from both, and from what other roles' facts tell; pure
 findings.py    how they are told, and the exit status
-ending.py      one end for all hosts
 """
 
 from __future__ import annotations

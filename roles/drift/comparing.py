@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from roles.drift.facts import FileSeen, Look
 from roles.drift.findings import Finding, deploy_command
 from roles.drift.steps import Step
+from roles.hidden import hidden
 from roles.layout import (
     ADAPTER,
     ADAPTER_SOCKET,
@@ -24,12 +24,6 @@ from roles.layout import (
 from roles.site import Site
 
 DIFF_LINES = 12
-WIDTH = 140
-# Whatever stands behind such a word, and what looks like a token by itself, is nobody's business in a mail from cron.
-_NAMED = re.compile(
-    r"(?i)((?:token|secret|passw(?:or)?d|passphrase|api[-_]?key|credential|authorization|bearer)\w*[\"']?\s*[:=\s]\s*)\S.*"
-)
-_LOOKS_SECRET = re.compile(r"\b(?:hf_|sk-|ghp_)\w{4,}|(?<=://)[^/\s@]+@")
 # Not ours, and on nearly every host.
 FAMILIAR = frozenset({"sshd", "systemd-resolve", "systemd-network", "systemd", "chronyd", "ntpd", "rpcbind"})
 
@@ -58,12 +52,6 @@ class Refusal(Protocol):
     def fact(self) -> str: ...
     @property
     def remedy(self) -> str: ...
-
-
-def hidden(line: str) -> str:
-    """The line without what may be a secret, and not too long."""
-    line = _LOOKS_SECRET.sub("[hidden]", _NAMED.sub(r"\1[hidden]", line))
-    return line if len(line) <= WIDTH else f"{line[: WIDTH - 1]}…"
 
 
 def short_diff(found: str, expected: str) -> tuple[str, ...]:

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
+from roles.telling import Words
+
 # "plan": a step of deploy.py that would change something and that is no file. "refusal": deploy.py would refuse the host.
 Kind = Literal["plan", "file", "drop-in", "unit", "phase", "model", "listener", "refusal"]
 Verdict = Literal["none", "drift", "unknown"]
@@ -96,3 +98,11 @@ def summary(told: Sequence[Told]) -> str:
 def deploy_command(host: str) -> str:
     """What puts a host back."""
     return f"pyinfra inventory deploy.py -y --limit {host}"
+
+
+WORDS = Words(
+    report,
+    as_json,
+    unknown=lambda host, reason: Told(host, "unknown", reason=reason),
+    end=lambda told: (summary(told), exit_status(told)),
+)

@@ -16,11 +16,12 @@ import pytest
 from pyinfra.api import FileUploadCommand, FunctionCommand, StringCommand
 
 from roles.drift import Seen, differences, reason_unknown
-from roles.drift.comparing import hidden, listener_findings, other_listeners, short_diff
+from roles.drift.comparing import listener_findings, other_listeners, short_diff
 from roles.drift.facts import SCRIPT, FileSeen, LastChange, Look, ModelSeen, UnitSeen, parse_look
 from roles.drift.findings import Finding, Told, as_json, exit_status, judged, report, summary
 from roles.drift.steps import Step, name_of, step_of
 from roles.facts.survey import Listener
+from roles.hidden import hidden
 from roles.layout import snapshot
 from roles.phases import units_on_disk
 from roles.preflight.findings import error
