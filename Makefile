@@ -35,7 +35,7 @@ test-quick: venv check  ## every test that boots no host and starts no vLLM
 check: venv  ## format, lint, types
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/ruff check --quiet .
-	@$(BIN)/mypy --no-error-summary audit.py deploy.py drift.py preflight.py rollback.py config.py bundle roles lab tests bench files/adapter/src
+	@$(BIN)/mypy --no-error-summary audit.py deploy.py doctor.py drift.py preflight.py rollback.py config.py bundle roles lab tests bench files/adapter/src
 
 SOAK ?= --minutes 30 --adapter-restart
 soak: demo  ## half an hour of load on the demo's host, with restarts; every request accounted for (SOAK="--minutes 3")

@@ -7,6 +7,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from roles.site import Site
 
+# Under these names services of this system, the ollama CLI and common clients (LangChain, Open WebUI) look for their server.
+TEXT_URLS = ("OLLAMA_URL", "OLLAMA_HOST", "OLLAMA_BASE_URL", "OLLAMA_API_BASE")
+VISION_URLS = ("VISION_OLLAMA_URL",)
+
 
 def variables(site: Site) -> dict[str, dict[str, str]]:
     """Variables by what a service uses (`consumers.services[].uses`). The same in both phases."""

@@ -107,9 +107,18 @@ class Operator:
 
     def drift(self, *arguments: str, hosts: list[Host]) -> tuple[int, dict[str, dict[str, Any]], str]:
         """`pyinfra lab/inventory drift.py -y`: its exit status, by host what it tells machines, and what it tells people."""
+        return self._look("drift.py", arguments, hosts)
+
+    def doctor(self, *arguments: str, hosts: list[Host]) -> tuple[int, dict[str, dict[str, Any]], str]:
+        """The same of doctor.py."""
+        return self._look("doctor.py", arguments, hosts)
+
+    def _look(
+        self, playbook: str, arguments: tuple[str, ...], hosts: list[Host]
+    ) -> tuple[int, dict[str, dict[str, Any]], str]:
         words = ("--yes", "--data", "report=json", *arguments)
         done = subprocess.run(
-            self._command(words, "drift.py", hosts),
+            self._command(words, playbook, hosts),
             cwd=self.checkout, env=self.environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600,
         )  # fmt: skip
         told = [json.loads(line) for line in done.stdout.splitlines()]

@@ -16,7 +16,17 @@ import pytest
 from tests.plan.fake_hosts import write_inventory
 
 ROOT = Path(__file__).resolve().parents[2]
-PARTS = ("deploy.py", "drift.py", "preflight.py", "rollback.py", "config.py", "roles", "files", "requirements.txt")
+PARTS = (
+    "deploy.py",
+    "drift.py",
+    "doctor.py",
+    "preflight.py",
+    "rollback.py",
+    "config.py",
+    "roles",
+    "files",
+    "requirements.txt",
+)
 
 
 @dataclass(frozen=True)

@@ -63,8 +63,8 @@ def entry(line):
         text = found["MESSAGE"]
         if isinstance(text, list):  # bytes that are no UTF-8
             text = bytes(text).decode(errors="replace")
-        return [int(found["__REALTIME_TIMESTAMP"]) / 1e6, int(found.get("PRIORITY", 6)), str(text)[:MOST_LINE]]
-    except (ValueError, KeyError, TypeError):
+        return [int(found["__REALTIME_TIMESTAMP"]) / 1e6, int(found.get("PRIORITY", 6)), text[:MOST_LINE]]
+    except (ValueError, KeyError, TypeError):  # None for a message that was too long for the journal's JSON
         return None
 
 
@@ -183,10 +183,10 @@ def containers(names):
         )
     with_cards = [one for one in found if one["wants_cards"]][:8]
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
-        for one, (status, said, problem) in zip(with_cards, pool.map(cards_seen_by, with_cards)):
-            one["cards"] = (
-                " ".join((said + " " + problem).split())[:MOST_LINE] if status not in (126, 127) else "no nvidia-smi"
-            )
+        listings = list(pool.map(cards_seen_by, with_cards))
+    for number, one in enumerate(with_cards):
+        status, said, problem = listings[number]
+        one["cards"] = NO_SMI if status in (126, 127) else " ".join((said + " " + problem).split())[:MOST_LINE]
     return found
 
 

@@ -1,0 +1,100 @@
+"""Doctor: likely causes of what is wrong with a host, in order, each with its evidence and the command that mends it.
+
+doctor.py looks, this folder judges; nothing on a host is changed.
+
+symptoms.py    what the host says about itself, its services, their last lines and answers (host/symptoms.py gathers it)
+case.py        one host: its settings beside all that was seen of it
+machine.py     driver, cards, disk, clock, memory        model.py     the model's download and files
+engine.py      vLLM                                      vram.py      the cards' memory, with safe values computed
+servers.py     adapter, Ollama, phase                    services.py  the containers that use them
+diagnosis.py   what a diagnosis is, its order, how it is told, the exit status
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from roles.consumer_variables import TEXT_URLS, VISION_URLS
+from roles.doctor.case import ENGINE, TEXT, VISION, Case
+from roles.doctor.diagnosis import Diagnosis
+from roles.doctor.engine import HEALTH, TOKEN, engine_diagnoses
+from roles.doctor.machine import machine_diagnoses
+from roles.doctor.model import model_diagnoses
+from roles.doctor.servers import LOADED, READY, TAGS, server_diagnoses
+from roles.doctor.services import service_diagnoses
+from roles.doctor.symptoms import Question
+from roles.layout import ADAPTER_TOKEN, OPT, STATE
+from roles.settings import reachable_address
+from roles.site import Site
+
+FOLDERS = ("/", "/tmp", "/var/lib/docker", STATE, OPT)
+VARIABLES = (*TEXT_URLS, *VISION_URLS)
+ALREADY_TOLD = ("port ",)  # by what a refusal begins that a diagnosis of ours is about too
+
+
+def folders(site: Site) -> tuple[str, ...]:
+    """Whose file systems are looked at."""
+    return tuple(dict.fromkeys((*FOLDERS, site.vllm.hub_cache)))
+
+
+def questions(site: Site) -> tuple[Question, ...]:
+    """What the host is asked about its own servers: health, models, and one token of vLLM."""
+    vllm = f"http://127.0.0.1:{site.vllm.port}"
+    adapter = f"http://{reachable_address(site.adapter.address)}:{site.adapter.port}"
+    body = f'{{"model": "{site.vllm.served_name}", "prompt": "1", "max_tokens": 1}}'
+    token_file = ADAPTER_TOKEN if site.adapter.require_token else ""
+    asked = [
+        Question(HEALTH, f"{vllm}/health"),
+        Question(TOKEN, f"{vllm}/v1/completions", body, seconds=20.0),
+        Question(READY, f"{adapter}/ready", token_file=token_file),
+    ]
+    for unit, section in ((TEXT, site.ollama.text), (VISION, site.ollama.vision)):
+        ollama = f"http://{reachable_address(site.ollama.address)}:{section.port}"
+        asked += [Question(f"{unit}:{path}", f"{ollama}{path}") for path in (TAGS, LOADED)]
+    return tuple(asked)
+
+
+def diagnoses(case: Case) -> Iterator[Diagnosis]:
+    """Everything that may be wrong, from below to above."""
+    made = [
+        *machine_diagnoses(case),
+        *model_diagnoses(case),
+        *engine_diagnoses(case),
+        *server_diagnoses(case),
+        *service_diagnoses(case),
+    ]
+    yield from made
+    for refusal in case.refusals:
+        if not refusal.about.startswith(ALREADY_TOLD):
+            yield Diagnosis(
+                "deploy-refused",
+                "possible",
+                f"a deploy would refuse this host: {refusal.about}",
+                (refusal.fact,),
+                refusal.remedy,
+            )
+
+
+def notes(case: Case) -> Iterator[str]:
+    """What a person should know beside that."""
+    if case.status.get("serving") == 1 and case.site.phase == 1 and case.site.prepares_phase_2:
+        yield "Phase 1 serves, as the inventory says; vLLM was not looked at"
+    if case.seen.synchronised is None:
+        yield "systemd does not say whether the clock is synchronised"
+
+
+def reason_unknown(lost: bool, settings_problems: Iterator[str] | tuple[str, ...], readable: bool) -> str:
+    """Why nothing can be said about a host; "" when it could be looked at.
+
+    :param lost: it went away meanwhile. :param settings_problems: of the inventory. :param readable: it runs python3.
+    """
+    if lost:
+        return "the connection was lost, or something could not be read; the lines above say what"
+    if problems := "; ".join(settings_problems):
+        return f"the inventory is wrong, {problems}; pyinfra inventory preflight.py --dry says what to do"
+    if not readable:
+        return "the host does not run python3, or not ours; pyinfra inventory preflight.py --dry says what to do"
+    return ""
+
+
+__all__ = ["ENGINE", "VARIABLES", "diagnoses", "folders", "notes", "questions", "reason_unknown"]

@@ -1,0 +1,237 @@
+"""Diagnoses of vLLM: why it does not come up, and whether it still answers. A case in, diagnoses out.
+
+The texts are those of vLLM 0.32.0 (v1/engine, entrypoints, config/model.py) and of Triton's and FlashInfer's compilers. Those
+that need a card to be made are quoted from its source and from reports on its issues.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from roles.doctor.case import DOWNLOAD, ENGINE, Case, for_people, quote
+from roles.doctor.diagnosis import Diagnosis
+from roles.doctor.vram import vram_diagnoses
+
+NO_MODEL = ("model-damaged", "hub-token", "model-not-found", "certificate", "hub-unreachable", "disk-full")
+HEALTH, TOKEN = "vllm:/health", "vllm:a token"
+ENGINE_DEAD = (
+    r"EngineDeadError|engine core exited unexpectedly|Engine core proc \S+ died unexpectedly"
+    r"|EngineCore encountered a fatal error"
+)
+COMPILER = (
+    r"Failed to find C compiler|Could not find nvcc|nvcc not found|ninja: not found|'ninja' failed"
+    r"|No such file or directory: '(?:ninja|gcc|g\+\+|nvcc)'"
+    r"|fatal error: Python\.h: No such file|Ninja is required to load C\+\+ extensions"
+)
+NO_CARD = r"No CUDA GPUs are available|Failed to infer device type|no CUDA-capable device|resolve-gpus: (.+)"
+SETTINGS = (
+    r"unrecognized arguments: (.+)|error: argument (.+)"
+    r"|User-specified max_model_len \((\d+)\) is greater than the derived max_model_len"
+    r"|Total number of attention heads \(\d+\) must be divisible by tensor parallel size"
+    r"|Unknown quantization method: (\S+)"
+    r"|Bfloat16 is only supported on GPUs with compute capability|The model's architectures? .* not supported"
+)
+DERIVED = r"derived max_model_len \(\S*?=(?:\S*?=)?(\d+)"
+IN_USE = r"[Aa]ddress already in use"
+LAST_WORDS = r"(?:^|\s)(?:\w+\.)*\w*(?:Error|Exception): .+"
+
+
+def engine_diagnoses(case: Case) -> Iterator[Diagnosis]:
+    """In the order in which a start goes: command line, cards, memory, compilers, port; then a vLLM that is up and dead."""
+    if not case.wants_phase_2 or not case.site.prepares_phase_2:
+        return
+    unit = case.unit(ENGINE)
+    if unit.is_up:
+        yield from dead_while_up(case)
+        return
+    found = [*settings(case), *no_card(case), *vram_diagnoses(case), *compiler(case), *port(case), *dead(case)]
+    yield from found
+    if not found:
+        yield from not_up(case)
+
+
+def dead_while_up(case: Case) -> Iterator[Diagnosis]:
+    """systemd has it up: its engine has died, or it answers nothing any more."""
+    health, token = case.answer(HEALTH), case.answer(TOKEN)
+    died = case.said(ENGINE, ENGINE_DEAD)
+    restart = f"systemctl restart vllm on the host (as root), or serve at once without it: {case.back}"
+    if health.status == 503 or (died and health.status != 200):
+        evidence = (
+            f"/health on {case.site.vllm.port}: {health.status or health.error}",
+            *([quote(ENGINE, died[0])] if died else []),
+        )
+        yield Diagnosis(
+            "engine-dead",
+            "certain",
+            "vLLM's engine is dead while its port answers",
+            evidence,
+            restart,
+            follows=("out-of-memory", "card-fault"),
+        )
+    elif health.timed_out or (health.status == 200 and token.timed_out):
+        asked = "/health" if health.timed_out else f"a token ({token.seconds:.0f} s)"
+        yield Diagnosis(
+            "engine-hangs",
+            "likely",
+            "vLLM takes requests and answers none",
+            (f"port {case.site.vllm.port} takes connections; no answer to {asked}",),
+            restart,
+            follows=("card-fault",),
+        )
+    elif not health.status:
+        yield Diagnosis(
+            "engine-mute",
+            "likely",
+            "vLLM's unit is up, and nothing answers on its port",
+            (
+                f"port {case.site.vllm.port}: {health.error}",
+                f"the unit has been up for {for_people(case.seen.now - case.unit(ENGINE).changed)}",
+            ),
+            restart,
+        )
+    elif token.status >= 500:
+        yield Diagnosis(
+            "engine-fails",
+            "likely",
+            "vLLM is healthy by its own word and fails a request",
+            (f"a request for one token: {token.status} {' '.join(token.text.split())[:120]}",),
+            restart,
+        )
+
+
+def settings(case: Case) -> Iterator[Diagnosis]:
+    """What vLLM refuses before it touches a card."""
+    if found := case.said(ENGINE, SETTINGS):
+        line, match = found
+        limit = re.search(DERIVED, line.text)
+        if match[3]:
+            most = limit[1] if limit else "what the model's config.json says"
+            remedy = f"set vllm.max_model_len to at most {most}, then: {case.deploy}"
+        elif match[1] or match[2]:
+            remedy = f"correct vllm.extra_args in the inventory, then: {case.deploy}"
+        else:
+            remedy = (
+                f"correct what the line names (vllm.dtype, vllm.tensor_parallel_size, vllm.model), then: {case.deploy}"
+            )
+        yield Diagnosis("vllm-settings", "certain", "vLLM refuses its settings", (quote(ENGINE, line),), remedy)
+
+
+def no_card(case: Case) -> Iterator[Diagnosis]:
+    """vLLM sees no card."""
+    if found := case.said(ENGINE, NO_CARD):
+        yield Diagnosis(
+            "vllm-without-card",
+            "certain",
+            "vLLM finds none of its cards",
+            (
+                quote(ENGINE, found[0]),
+                f"vllm.gpus: {', '.join(case.site.vllm.gpus) or 'those that vision does not name'}",
+            ),
+            f"nvidia-smi -L on the host lists what is there; correct vllm.gpus, then: {case.deploy}",
+            follows=("driver-mismatch", "driver-not-loaded", "nvidia-smi-fails", "card-fault"),
+        )
+
+
+def compiler(case: Case) -> Iterator[Diagnosis]:
+    """Kernels are compiled at the first start; that needs a C compiler, Python's headers, for some kernels nvcc and ninja."""
+    if found := case.said(ENGINE, COMPILER):
+        line, match = found
+        there = f"C compiler on the host: {case.seen.compiler or 'none'}"
+        if "nvcc" in match.group():
+            other = """vllm.extra_args = ["--attention-backend", "FLASH_ATTN"] does without FlashInfer's compilation"""
+            remedy = f"{other}, or install the CUDA toolkit; then: {case.deploy}"
+        else:
+            by_hand = "apt-get install gcc g++ python3-dev on the host"
+            remedy = f"{case.deploy} puts back what somebody has removed; or {by_hand}, then: systemctl restart vllm"
+        yield Diagnosis(
+            "no-compiler",
+            "certain",
+            "vLLM cannot compile its kernels: a compiler is missing",
+            (quote(ENGINE, line), there),
+            remedy,
+        )
+
+
+def port(case: Case) -> Iterator[Diagnosis]:
+    """Somebody else has vLLM's port."""
+    wanted = case.site.vllm.port
+    others = [one for one in case.listeners if one.port == wanted and one.unit != ENGINE]
+    found = case.said(ENGINE, IN_USE)
+    if others or found:
+        who = [
+            f"port {wanted}: {one.command or 'a process'} (pid {one.pid}{f', {one.unit}' if one.unit else ''}) on {one.address}"
+            for one in others
+        ]
+        end = (
+            f"systemctl disable --now {others[0].unit}"
+            if others and others[0].unit.endswith((".service", ".socket"))
+            else f"ss -ltnp 'sport = :{wanted}' names it: end it"
+        )
+        yield Diagnosis(
+            "vllm-port-taken",
+            "certain" if others else "likely",
+            "somebody else has vLLM's port",
+            (*who, *([quote(ENGINE, found[0])] if found else [])),
+            f"on the host: {end}; systemctl restart vllm. Or set another vllm.port",
+        )
+
+
+def dead(case: Case) -> Iterator[Diagnosis]:
+    """An engine that died at work, when systemd has not started it again yet."""
+    if found := case.said(ENGINE, ENGINE_DEAD):
+        yield Diagnosis(
+            "engine-died",
+            "likely",
+            "vLLM's engine died; systemd starts it again",
+            _words(case, quote(ENGINE, found[0])),
+            f"journalctl -u vllm -n 200 on the host: what stands above that line is the reason. To serve at once: {case.back}",
+            follows=("out-of-memory", "card-fault", "cards-out-of-memory", "no-compiler"),
+        )
+
+
+def not_up(case: Case) -> Iterator[Diagnosis]:
+    """It is not up, and nothing that is known was said."""
+    unit = case.unit(ENGINE)
+    download = case.unit(DOWNLOAD)
+    if unit.load == "not-found":
+        return  # told as a host that was never deployed
+    if unit.is_starting:
+        since = case.seen.now - unit.began
+        given = f"it is given {for_people(case.site.vllm.ready_timeout_s)} (vllm.ready_timeout_s)"
+        lines = case.lines(ENGINE)
+        yield Diagnosis(
+            "vllm-starting",
+            "certain",
+            "vLLM is starting",
+            (f"for {for_people(since)}; {given}", *([quote(ENGINE, lines[-1])] if lines else [])),
+            f"wait; journalctl -fu vllm on the host shows it. To serve meanwhile: {case.back}",
+            follows=("model-downloading", "model-stalled"),
+        )
+    elif unit.active == "failed" or unit.sub == "auto-restart":
+        state = "gave up after" if unit.active == "failed" else "tries again after"
+        yield Diagnosis(
+            "vllm-fails",
+            "possible",
+            "vLLM does not come up",
+            _words(case, f"systemd {state} {unit.restarts} restarts; {unit.result}, status {unit.exit_status}"),
+            f"journalctl -u vllm -n 100 on the host; when the cause is gone: systemctl reset-failed vllm; systemctl start vllm. "
+            f"To serve at once: {case.back}",
+            follows=(*NO_MODEL, "out-of-memory", "driver-mismatch", "driver-not-loaded"),
+        )
+    elif download.active not in ("activating",):
+        yield Diagnosis(
+            "vllm-stopped",
+            "likely",
+            "vLLM does not run in Phase 2",
+            (f"{ENGINE} is {unit.active}; somebody has stopped it",),
+            f"systemctl start vllm on the host, or: {case.deploy}",
+            follows=NO_MODEL,
+        )
+
+
+def _words(case: Case, first: str) -> tuple[str, ...]:
+    """The first line of evidence, and the last error that it named."""
+    found = case.said(ENGINE, LAST_WORDS)
+    last = quote(ENGINE, found[0]) if found else ""
+    return (first, *([last] if last and last != first else []))

@@ -1,0 +1,132 @@
+"""Diagnoses of the adapter, the Ollama servers and the phase."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from roles.doctor.diagnosis import in_order
+from roles.doctor.servers import LOADED, READY, TAGS
+from roles.doctor.symptoms import Answer, Unit
+from roles.facts.survey import Listener
+from roles.layout import ADAPTER, ADAPTER_SOCKET, OLLAMA_TEXT, OLLAMA_VISION, VLLM
+from tests.unit.doctor.cases import (
+    DOWN,
+    FAILED,
+    GB,
+    NOTHING,
+    SITE,
+    UP,
+    WELL,
+    found,
+    loaded,
+    models,
+    vllm_says,
+    with_answers,
+    with_seen,
+    with_unit,
+)
+
+REASON = '{"status":"not ready","error":"vLLM at 127.0.0.1:8000 does not answer: connection refused"}'
+PHASE_1 = replace(
+    with_answers(
+        {f"{OLLAMA_TEXT}:{TAGS}": models("llama3.2", "llama2:7b")},
+        with_unit(VLLM, DOWN, case=with_unit(OLLAMA_TEXT, UP)),
+    ),
+    status={"serving": 1, "recorded": 1, "next_boot": [1]},
+    site=SITE.model_copy(update={"phase": 1}),
+)
+
+
+def test_503_of_the_adapter_follows_from_what_ails_vllm() -> None:
+    case = with_answers({READY: Answer(503, REASON, "", 0.01)}, vllm_says("RuntimeError: No CUDA GPUs are available"))
+    names = found(case)
+    assert names["adapter-503"].evidence == (
+        "/ready on 11434: 503 vLLM at 127.0.0.1:8000 does not answer: connection refused",
+        f"{VLLM} is activating",
+    )
+    assert "no restart" in names["adapter-503"].remedy
+    order = [one.name for one in in_order(names.values())]
+    assert order.index("vllm-without-card") < order.index("adapter-503")
+
+
+def test_an_adapter_that_does_not_run() -> None:
+    case = with_unit(ADAPTER, FAILED, "ollama-adapter: models: no backend", case=with_unit(ADAPTER_SOCKET, FAILED))
+    one = found(case)["adapter-down"]
+    assert one.evidence[0] == f"{ADAPTER} is failed, {ADAPTER_SOCKET} failed"
+    assert "models: no backend" in one.evidence[1]
+
+
+@pytest.mark.parametrize(("answer", "name"), [(Answer(401, "", "", 0.0), "adapter-token"), (NOTHING, "adapter-mute")])
+def test_an_adapter_that_refuses_or_says_nothing(answer: Answer, name: str) -> None:
+    assert name in found(with_answers({READY: answer}))
+
+
+@pytest.mark.parametrize(
+    ("unit", "tags", "name"),
+    [
+        (FAILED, NOTHING, "ollama-down"),
+        (UP, NOTHING, "ollama-mute"),
+        (UP, models("llava:7b"), "ollama-model-missing"),
+    ],
+)
+def test_ollama_vision(unit: Unit, tags: Answer, name: str) -> None:
+    names = found(with_answers({f"{OLLAMA_VISION}:{TAGS}": tags}, with_unit(OLLAMA_VISION, unit, "its last words")))
+    assert set(names) == {name}
+    if name == "ollama-model-missing":
+        assert "nomic-embed-text" in names[name].evidence[0]
+
+
+def test_a_model_that_ollama_computes_on_the_processor() -> None:
+    case = with_answers({f"{OLLAMA_VISION}:{LOADED}": loaded("llava:7b", 6 * GB, 0)})
+    one = found(with_seen(case, journal={}))["ollama-on-cpu"]
+    assert one.evidence[0] == "llava:7b: 0% of 5.6 GiB on the cards"
+    assert one.cause == "ollama-vision computes on the processor"
+    assert "nvidia-smi -L" in one.remedy
+    half = found(with_answers({f"{OLLAMA_VISION}:{LOADED}": loaded("llava:7b", 6 * GB, 4 * GB)}))["ollama-on-cpu"]
+    assert half.cause == "ollama-vision computes partly on the processor"
+    assert "lower vllm.gpu_memory_utilization" in half.remedy
+
+
+def test_what_ollama_says_at_its_start_is_enough_before_a_model_is_loaded() -> None:
+    said = 'level=INFO source=gpu.go:377 msg="no compatible GPUs were discovered"'
+    case = with_answers(
+        {f"{OLLAMA_VISION}:{LOADED}": Answer(200, '{"models":[]}', "", 0.0)},
+        with_unit(OLLAMA_VISION, UP, said, ago=3600),
+    )
+    assert found(case)["ollama-on-cpu"].certainty == "likely"
+
+
+def test_a_host_on_the_processor_by_its_settings_is_well() -> None:
+    cpu = SITE.model_copy(update={"gpu": "none"})
+    assert found(replace(with_answers({f"{OLLAMA_VISION}:{LOADED}": loaded("llava:7b", GB, 0)}), site=cpu)) == {}
+
+
+def test_phase_1_as_the_inventory_says_is_well() -> None:
+    assert found(PHASE_1) == {}
+
+
+def test_phase_1_where_the_inventory_says_2_is_told_with_the_way_forward_and_the_way_to_stay() -> None:
+    one = found(replace(PHASE_1, site=SITE))["other-phase"]
+    assert "the inventory says phase = 2" in one.evidence
+    assert "deploy.py" in one.remedy
+    assert "phase = 1 in the inventory" in one.remedy
+
+
+def test_no_whole_phase_follows_from_what_is_missing_in_it() -> None:
+    case = replace(with_unit(OLLAMA_VISION, FAILED, "x"), status={"serving": None, "recorded": 2, "next_boot": [2]})
+    names = found(case)
+    assert "no-phase" in names
+    assert "ollama-down" in names
+
+
+def test_a_container_on_a_port_of_ours() -> None:
+    proxy = Listener("0.0.0.0", 11434, 5, "docker-proxy", "docker.service")
+    one = found(replace(WELL, listeners=(WELL.listeners[0], proxy, WELL.listeners[2])))["port-taken"]
+    assert one.evidence == ("port 11434: docker-proxy (pid 5, docker.service) on 0.0.0.0",)
+    assert "docker ps --filter publish=11434" in one.remedy
+
+
+def test_a_host_that_was_never_deployed() -> None:
+    assert set(found(replace(with_seen(units={}, answers={}), status={}, listeners=()))) == {"never-deployed"}
