@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 
+from roles.doctor.case import Case
 from roles.doctor.symptoms import Unit
 from roles.layout import VLLM, VLLM_MODEL
-from tests.unit.doctor.cases import DOWN, FAILED, NOW, RETRYING, UP, Case, found, vllm_says, with_unit
+from tests.unit.doctor.cases import DOWN, FAILED, NOW, RETRYING, UP, found, vllm_says, with_unit
 
 LOADING = Unit("loaded", "activating", "start", "success", 0, 0, 4711, NOW - 600, NOW - 600)
 MODEL = "meta-llama/Llama-2-7b-chat-hf"
