@@ -8,6 +8,8 @@
     phase/          the only place where something starts, stops or a port changes hands
 
     drift/          what on a host is not so any more; drift.py alone calls it, and changes nothing
+    doctor/         why a host does not serve as it should; doctor.py alone calls it, and changes nothing
+    facts/          what is true on a machine, for more than one of these
 
 A role imports nothing from another role. What two roles need is a module in this folder, named after the thing.
 """

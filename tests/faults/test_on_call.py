@@ -25,6 +25,7 @@ from tests.lab.test_deploy import serves_phase_1, serves_phase_2, serves_vision,
 from tests.lab.vllm_probes import ask, wait_until
 
 SECTIONS = commands_by_section(PAGE.read_text(encoding="utf-8"))
+DOCTOR = "What is wrong? Ask the doctor first"
 BACK = "Clients get errors from 11434 and nobody knows why: go back first"
 RELEASE_BEFORE = "It went wrong with the last deploy: back to the release before"
 WHO = "Who did what to this host, and what is true now?"
@@ -80,6 +81,19 @@ class Engineer:
 @pytest.fixture
 def engineer(host: Host, operator: Operator) -> Engineer:
     return Engineer(operator, host)
+
+
+@pytest.mark.fault(f"on call: {DOCTOR}")
+def test_ask_the_doctor_first(host: Host, engineer: Engineer, record: Record) -> None:
+    command = "pyinfra inventory doctor.py -y --limit HOST"
+    host.ssh("systemctl stop vllm", timeout=120)
+    said = engineer.types(DOCTOR, command, status=3)
+    assert "1. vLLM does not run in Phase 2  (likely: vllm-stopped)" in said
+    remedy = next(line.partition("-> ")[2] for line in said.splitlines() if "-> " in line)
+    assert remedy.startswith("systemctl start vllm on the host")
+    host.ssh("systemctl start vllm", timeout=300)
+    assert f"{host.name}: nothing wrong found" in engineer.types(DOCTOR, command)
+    record("followed: the cause was told with its command; after it nothing wrong was found", None)
 
 
 @pytest.mark.fault(f"on call: {BACK}")

@@ -22,8 +22,8 @@ Served = tuple[Host, Host]
 HUB = "/var/lib/llm/hub"
 DOWNLOAD = "/etc/systemd/system/vllm-model.service.d/doctor-test.conf"
 SELF_SIGNED = (
-    "openssl req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=127.0.0.1 -keyout /run/key.pem -out /run/cert.pem "
-    "2>/dev/null; systemd-run --quiet --unit=selfsigned openssl s_server -accept 9443 -key /run/key.pem -cert /run/cert.pem -quiet -www"
+    "openssl req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=127.0.0.1 -keyout /run/key.pem -out /run/cert.pem 2>/dev/null; "
+    "systemd-run -q --unit=selfsigned openssl s_server -accept 9443 -key /run/key.pem -cert /run/cert.pem -quiet -www"
 )
 # A container that sleeps, of the host's own files.
 ASKS_ITSELF = (
@@ -184,9 +184,8 @@ def test_a_hub_that_is_not_reached_and_one_that_is_not_trusted(operator: Operato
 
 def test_a_full_disk_and_a_container_that_asks_itself(operator: Operator, served: Served) -> None:
     host, _ = served
-    host.ssh(
-        f"mount -t tmpfs -o size=4M none /tmp; head -c 8M /dev/zero > /tmp/fills 2>/dev/null; {ASKS_ITSELF}", check=False, timeout=120
-    )  # fmt: skip
+    full = "mount -t tmpfs -o size=4M none /tmp; head -c 8M /dev/zero > /tmp/fills 2>/dev/null"
+    host.ssh(f"{full}; {ASKS_ITSELF}", check=False, timeout=120)  # fmt: skip
     try:
         names = diagnosed(operator, host)
     finally:
