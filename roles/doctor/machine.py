@@ -177,8 +177,9 @@ def memory(case: Case) -> Iterator[Diagnosis]:
 def card_memory_held(case: Case) -> Iterator[Diagnosis]:
     """Processes on the cards outside our units: what a server left when it was killed, or somebody else's work."""
     names = {card.uuid: f"card {card.index}" for card in case.machine.cards}
-    strangers = [app for app in case.machine.apps if app.unit not in OUR_UNITS and not app.unit.startswith("docker-")]
-    orphans = [app for app in strangers if _is_like_ours(app)]
+    apps = [app for app in case.machine.apps if not app.unit.startswith("docker-")]
+    orphans = [app for app in apps if _is_left_behind(case, app)]
+    strangers = [app for app in apps if app.unit not in OUR_UNITS]
     others = [app for app in strangers if app not in orphans]
     if orphans:
         pids = " ".join(str(app.pid) for app in orphans)
@@ -200,14 +201,13 @@ def card_memory_held(case: Case) -> Iterator[Diagnosis]:
         )
 
 
-def _is_like_ours(app: App) -> bool:
-    """A program of the kinds that our units run, and in no service and no session of a person."""
+def _is_left_behind(case: Case, app: App) -> bool:
+    """Of a unit of ours that does not run, or a program of the kinds that they run in no service and no person's session."""
+    if app.unit in OUR_UNITS:
+        unit = case.unit(app.unit)
+        return not unit.is_up and unit.active not in ("activating", "deactivating", "reloading")
     name = app.name.rpartition("/")[2].lower()
-    return (
-        any(word in name for word in OUR_PROGRAMS)
-        and not app.unit.endswith(".service")
-        and not app.unit.startswith("session-")
-    )
+    return any(word in name for word in OUR_PROGRAMS) and not app.unit.endswith((".service", ".scope"))
 
 
 def _held(app: App, cards: Mapping[str, str]) -> str:

@@ -67,6 +67,24 @@ def test_a_second_run_changes_nothing(site: Operator, cards: Host) -> None:
     assert result.changed == []
 
 
+def test_the_doctor_finds_a_driver_that_is_not_loaded_and_what_a_killed_server_left_on_a_card(
+    site: Operator, cards: Host
+) -> None:
+    assert site.doctor(hosts=[cards])[1][cards.name]["diagnoses"] == []
+    pretend_gpu.computing(cards, (999_999, "VLLM::EngineCore", 12_000))
+    try:
+        status, told, said = site.doctor(hosts=[cards])
+        cards.ssh("systemctl stop nvidia-persistenced; modprobe -r nvidia")
+        without = site.doctor(hosts=[cards])[1][cards.name]["diagnoses"]
+    finally:
+        cards.ssh("modprobe nvidia; systemctl start nvidia-persistenced")
+        pretend_gpu.computing(cards)
+    (orphan,) = told[cards.name]["diagnoses"]
+    assert (status, orphan["name"]) == (3, "orphans-on-cards"), said
+    assert orphan["evidence"] == ["card 0: VLLM::EngineCore (pid 999999) holds 12000 MiB"]
+    assert without[0]["name"] == "driver-not-loaded"
+
+
 def test_verification_agrees_also_after_a_reboot(site: Operator, cards: Host) -> None:
     cards.reboot()
     serves_phase_1(cards)

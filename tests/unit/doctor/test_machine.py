@@ -122,6 +122,11 @@ def test_what_a_killed_server_left_on_a_card_is_found_by_pid() -> None:
     assert "kill -9 812; systemctl restart vllm.service" in one.remedy
 
 
+def test_what_is_left_in_the_group_of_a_unit_that_is_down_is_an_orphan_too() -> None:
+    child = App(UUID, 812, "python3", 71_000, VLLM)
+    assert "orphans-on-cards" in found(with_apps(child, case=with_unit(VLLM, DOWN)))
+
+
 @pytest.mark.parametrize("unit", [VLLM, OLLAMA_VISION, "docker-4f.scope", "training.service"])
 def test_a_process_of_a_unit_or_a_container_is_no_orphan(unit: str) -> None:
     assert found(with_apps(App(UUID, 812, "python3", 71_000, unit))) == {}
