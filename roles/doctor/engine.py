@@ -206,7 +206,7 @@ def not_up(case: Case) -> Iterator[Diagnosis]:
             "vLLM is starting",
             (f"for {for_people(since)}; {given}", *([quote(ENGINE, lines[-1])] if lines else [])),
             f"wait; journalctl -fu vllm on the host shows it. To serve meanwhile: {case.back}",
-            follows=("model-downloading", "model-stalled"),
+            follows=("model-downloading", "model-stalled", *NO_MODEL),
         )
     elif unit.active == "failed" or unit.sub == "auto-restart":
         state = "gave up after" if unit.active == "failed" else "tries again after"

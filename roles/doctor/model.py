@@ -120,7 +120,7 @@ def damaged(case: Case) -> Iterator[Diagnosis]:
     if found := case.said(ENGINE, DAMAGED):
         yield Diagnosis(
             "model-damaged",
-            "likely",
+            "certain",
             "a file of the model is damaged on this host's disk",
             (quote(ENGINE, found[0]),),
             f"rm -r {case.site.vllm.hub_cache}/.complete on the host, then: {case.deploy}; every file is compared, and "
