@@ -171,7 +171,11 @@ def test_unlike_models_are_refused_and_marked_everywhere_when_wanted(
 
 
 def test_names_alone_may_differ_on_the_operators_word(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with RecordedServer() as adapter, RecordedServer("openai") as vllm, RecordedServer(quantisation="F16") as other:
+    with (
+        RecordedServer(quantisation="Q4_0") as adapter,
+        RecordedServer("openai") as vllm,
+        RecordedServer(quantisation="F16") as other,
+    ):
         urls = "--adapter", adapter.url, "--vllm", vllm.url, "--workloads", "guide"
         assert run(tmp_path, *urls) == 3
         assert "say --one-model if only their names differ" in capsys.readouterr().err
