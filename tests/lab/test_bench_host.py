@@ -48,20 +48,19 @@ def vllm_of(host: Host) -> Iterator[str]:
         port = free.getsockname()[1]
     forward = f"127.0.0.1:{port}:127.0.0.1:8000"
     # A command there rather than -N, with which sshd holds small packets back; it ends with its input.
-    tunnel = subprocess.Popen(
-        ["ssh", "-L", forward, *host.ssh_options, f"root@{host.address}", "cat"], stdin=subprocess.PIPE
-    )
-    try:
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-                break
-            assert tunnel.poll() is None, "ssh ended"
-            time.sleep(0.1)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        tunnel.terminate()
-        tunnel.wait(30)
+    words = ["ssh", "-L", forward, *host.ssh_options, f"root@{host.address}", "cat"]
+    with subprocess.Popen(words, stdin=subprocess.PIPE) as tunnel:
+        try:
+            deadline = time.monotonic() + 60
+            while time.monotonic() < deadline:
+                with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                    break
+                assert tunnel.poll() is None, "ssh ended"
+                time.sleep(0.1)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            tunnel.terminate()
+            tunnel.wait(30)
 
 
 @pytest.fixture(scope="module")
