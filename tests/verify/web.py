@@ -107,7 +107,7 @@ def seen_of(host: str, url: str, run: Callable[[str], tuple[int, str, str]], tim
         code, _, err = run(open_it)
         if code == _TIMED_OUT:
             return f"no answer within {timeout_s} s"
-        return f"no answer: {_last_line(err)}" if code else "open"
+        return f"no answer: {_last_line(err).rpartition(': ')[2]}" if code else "open"
     answer = Endpoint(host, url, run, timeout_s=timeout_s).get("")
     return str(answer.status) if answer.status else f"no answer: {_last_line(answer.body)}"
 

@@ -30,7 +30,8 @@ class Handler(BaseHTTPRequestHandler):
     """One connection."""
 
     protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True  # as Go does; without it an answer waits 40 ms for the client's acknowledgement of its head
+    # As Go does; without it the body of an answer waits 40 ms for the client's acknowledgement of its head.
+    disable_nagle_algorithm = True
     server: OllamaServer
 
     def __getattr__(self, name: str) -> Any:
