@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from lab import devtools, prerequisites
+from lab import devtools, pictures, prerequisites
+from lab.pyinfra_run import ROOT
 from lab.screenshot import NoPicture, address_of, colours, main, problem_of
 
 browser = pytest.mark.skipif(
@@ -151,3 +152,16 @@ def test_an_error_page_and_no_page_are_no_pictures(
     assert main(["http://127.0.0.1:20001/", str(picture)]) == 1
     assert "net::ERR_CONNECTION_REFUSED" in capsys.readouterr().err
     assert not picture.exists()
+
+
+def test_a_picture_that_nobody_makes_is_refused_with_those_that_are_made(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        pictures.main(["dashbord"])
+    assert "no such picture: dashbord; there are verify-report, bench-host" in capsys.readouterr().err
+
+
+def test_the_readme_shows_what_is_made() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for picture in ("docs/images/verify-report.png", "bench/host/results/lab-adapter.svg"):
+        assert picture in str(pictures.__doc__).replace(".*", ".svg")
+        assert picture in readme
