@@ -1,7 +1,7 @@
 """Does a model fit on a card, and with how much context: vLLM's own sum, made before it starts. Pure.
 
 vLLM takes `gpu_memory_utilization` of the whole card, and what weights, activations and CUDA graphs leave of that is its KV cache;
-it refuses to start when the cache cannot hold one request of `max_model_len` (vLLM 0.32.0, v1/worker/gpu_worker.py and
+it refuses to start when the cache cannot hold one request of `max_model_len` (vLLM 0.33.0, v1/worker/gpu_worker.py and
 v1/core/kv_cache_utils.py). Weights and KV cache are exact here. The rest vLLM measures on the card; here it is an estimate.
 """
 
@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from roles.gpus import DRIVER_BYTES, MIB, size_of
+from roles.quantization import ONLINE
 from roles.vllm_model import DTYPE_BYTES, ModelShape
 
 if TYPE_CHECKING:
@@ -26,8 +27,6 @@ PROCESS_BYTES, PARALLEL_BYTES = GIB, GIB
 GRAPH_BYTES_PER_LAYER = 16 * MIB
 # One logit with its copies while a token is sampled: 16 and 32 bits, probability, sorted value and its 64-bit index.
 SAMPLING_BYTES = 2 + 4 + 4 + 4 + 8
-# Methods that make a smaller model of a whole one while vLLM loads it; embeddings stay as they are.
-ONLINE = {"fp8", "fp8_per_tensor", "fp8_per_block", "fp8_per_channel", "int8_per_channel_weight_only", "mxfp8"}
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ class CardMemory:
 class Estimate:
     """The sum for one card, in bytes. `kv_bytes` is what is left for the KV cache; below zero the model itself is too large.
 
-    request_bytes: the KV cache of one request of `max_model_len`. room_tokens: what the cache holds of requests of that length.
+    request_bytes: the KV cache of one request of `max_model_len`. block_bytes: the one block that vLLM keeps back for itself.
     """
 
     card: CardMemory
@@ -71,7 +70,7 @@ class Estimate:
     weights_bytes: int
     other_bytes: int
     request_bytes: int
-    token_bytes: int
+    block_bytes: int
 
     @property
     def kv_bytes(self) -> int:
@@ -82,8 +81,13 @@ class Estimate:
     @property
     def needed_bytes(self) -> int:
         """The least that serves one request of `max_model_len`; with a fixed cache that cache."""
-        kv = self.request_bytes if self.demand.kv_cache_bytes is None else self.demand.kv_cache_bytes
+        kv = self.request_bytes + self.block_bytes if self.demand.kv_cache_bytes is None else self.demand.kv_cache_bytes
         return self.weights_bytes + self.other_bytes + kv
+
+    @property
+    def cache_bytes(self) -> int:
+        """What requests get of the KV cache."""
+        return self.kv_bytes - self.block_bytes
 
     @property
     def free_bytes(self) -> int:
@@ -92,7 +96,7 @@ class Estimate:
     @property
     def fits(self) -> bool:
         """Whether vLLM would start: the cache holds one request, and the card has what vLLM asks for."""
-        return self.kv_bytes >= self.request_bytes and max(self.needed_bytes, self.budget_bytes) <= self.free_bytes
+        return self.cache_bytes >= self.request_bytes and max(self.needed_bytes, self.budget_bytes) <= self.free_bytes
 
     @property
     def cannot_fit(self) -> bool:
@@ -103,15 +107,16 @@ class Estimate:
     @property
     def lacks_cache(self) -> bool:
         """Whether a cache of fixed size is too small for one request."""
-        return self.demand.kv_cache_bytes is not None and self.demand.kv_cache_bytes < self.request_bytes
+        return self.demand.kv_cache_bytes is not None and self.cache_bytes < self.request_bytes
 
     @property
     def requests(self) -> float:
         """How many requests of `max_model_len` the cache holds at once."""
-        return max(0.0, self.kv_bytes / self.request_bytes)
+        return max(0.0, self.cache_bytes / self.request_bytes)
 
     @property
     def room_tokens(self) -> int:
+        """What the cache holds of requests of that length, in tokens."""
         return int(self.requests * self.demand.max_model_len)
 
     def __str__(self) -> str:
@@ -139,6 +144,8 @@ def demand_of(site: Site) -> Demand:
         fraction=settings.gpu_memory_utilization,
         cards=settings.tensor_parallel_size,
         dtype=settings.dtype,
+        kv_cache_dtype=settings.kv_cache_dtype,
+        quantization=settings.quantization,
         kv_cache_bytes=None if fixed is None else size_of(fixed),
         enforce_eager=settings.enforce_eager,
     )
@@ -155,15 +162,15 @@ def estimate(shape: ModelShape, demand: Demand, card: CardMemory) -> Estimate:
         weights_bytes=loaded_bytes(shape, demand) // demand.cards,
         other_bytes=other_bytes(shape, demand, card),
         request_bytes=request,
-        token_bytes=layer_bytes(shape, demand) * shape.layers,
+        block_bytes=layer_bytes(shape, demand) * shape.layers * BLOCK_TOKENS,
     )
 
 
 def largest_context(shape: ModelShape, demand: Demand, card: CardMemory) -> int:
     """The largest `max_model_len` that fits, in whole blocks and not above what the model was made for; 0: not even one block."""
     room = estimate(shape, demand, card)
-    kv = min(room.kv_bytes, room.free_bytes - room.weights_bytes - room.other_bytes)
-    if max(room.budget_bytes, 0) > room.free_bytes:
+    kv = min(room.kv_bytes, room.free_bytes - room.weights_bytes - room.other_bytes) - room.block_bytes
+    if room.budget_bytes > room.free_bytes:
         return 0
     low, high = 0, (shape.longest or 10_000_000) // BLOCK_TOKENS
     while low < high:
@@ -190,7 +197,11 @@ def largest_fraction(card: CardMemory) -> float:
 def fewest_cards(shape: ModelShape, demand: Demand, card: CardMemory) -> int | None:
     """How many such cards, 2, 4 or 8, would serve it together; None where eight do not, or its heads cannot be split so."""
     for cards in (2, 4, 8):
-        if cards > demand.cards and estimate(shape, replace(demand, cards=cards), card).fits:
+        if (
+            cards > demand.cards
+            and shape.heads % cards == 0
+            and estimate(shape, replace(demand, cards=cards), card).fits
+        ):
             return cards
     return None
 
@@ -245,7 +256,7 @@ def other_bytes(shape: ModelShape, demand: Demand, card: CardMemory) -> int:
 
 
 def batch_tokens(card: CardMemory) -> int:
-    """vLLM's default for tokens in one step (0.32.0, EngineArgs.get_batch_defaults): by the card's size, and A100 apart."""
+    """vLLM's default for tokens in one step (0.33.0, EngineArgs.get_batch_defaults): by the card's size, and A100 apart."""
     if card.usable_bytes >= 160 * GIB:
         return 16384
     return 8192 if _is_large(card) else 2048
@@ -257,7 +268,8 @@ def batch_requests(card: CardMemory) -> int:
 
 
 def _is_large(card: CardMemory) -> bool:
-    return card.usable_bytes >= 160 * GIB or (card.usable_bytes >= 70 * GIB and "a100" not in card.name.lower())
+    slower = any(name in card.name.lower() for name in ("a100", "gb10"))
+    return card.usable_bytes >= 160 * GIB or (card.usable_bytes >= 70 * GIB and not slower)
 
 
 def _whole_blocks(tokens: int) -> int:

@@ -21,6 +21,7 @@ class UnknownModel(ValueError):
 class ModelShape:
     """The measures of one model. Sizes in numbers of elements, `weights_bytes` as the files on disk have them.
 
+    heads: of attention; the cards that share a model share them evenly.
     full_layers, window_layers: layers that keep every token, and those that keep the last `window` tokens only.
     kv_heads, head_size: 1 and the size of the latent vector where attention is latent (MLA), which no card can split.
     intermediate: the widest layer between the blocks; for a mixture of experts what one token passes through.
@@ -30,6 +31,7 @@ class ModelShape:
 
     weights_bytes: int
     dtype: str
+    heads: int
     full_layers: int
     window_layers: int
     window: int
@@ -63,6 +65,7 @@ def shape_of(config: Mapping[str, Any], weights_bytes: int) -> ModelShape:
     return ModelShape(
         weights_bytes=weights_bytes,
         dtype=str(text.get("dtype") or text.get("torch_dtype") or "float16").removeprefix("torch."),
+        heads=heads,
         full_layers=layers - window_layers,
         window_layers=window_layers,
         window=window,
@@ -84,6 +87,24 @@ def quantization_of(config: Mapping[str, Any]) -> str | None:
     """The quantization method that config.json names; None where the weights are whole numbers."""
     said = config.get("quantization_config") or config.get("compression_config") or {}
     return str(said["quant_method"]).lower() if said.get("quant_method") else None
+
+
+def weights_in(files: Mapping[str, int]) -> int:
+    """Bytes of the weights that vLLM loads of a repository: safetensors where there are any, in its top folder, each tensor once.
+
+    :param files: size by path. A repository may have the same tensors again as `consolidated*`, for another program.
+    """
+    top = {name: size for name, size in files.items() if "/" not in name and not name.startswith("adapter_")}
+    kinds = (
+        [name for name in top if name.endswith(".safetensors") and not name.startswith("consolidated")],
+        [name for name in top if name.endswith(".safetensors")],
+        [
+            name
+            for name in top
+            if name.endswith((".bin", ".pt")) and name.startswith(("pytorch_model", "model", "consolidated"))
+        ],
+    )
+    return sum(top[name] for name in next((names for names in kinds if names), []))
 
 
 def _count(config: Mapping[str, Any], key: str) -> int:
