@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+from roles.cards import VLLM_FLOOR
 from roles.gpus import MIB, shares_a_card, size_of, vision_budget
 from roles.pins import pins
 from roles.preflight.card_checks import cards_for_vllm, foreign_apps
@@ -72,8 +73,8 @@ def _quantization(site: Site, seen: Evidence, config: Mapping[str, Any] | None) 
                 f"or set vllm.model to one that is stored as {wanted}",
             )
         else:
-            remedy = "leave vllm.quantization out, or set vllm.model to one that is not quantised"
-            yield error("vllm.quantization", f"{wanted}, but {why}", f"{remedy}; inventory")
+            remedy = "take vllm.quantization out of the inventory, or set vllm.model to one that is not quantised"
+            yield error("vllm.quantization", f"{wanted}, but {why}", remedy)
     if stored and stored not in NEEDS and stored not in FURTHER:
         yield error(
             "vllm.model",
@@ -131,8 +132,8 @@ def _shape(site: Site, shape: ModelShape) -> Iterator[Finding]:
 
 def _memory(site: Site, seen: Evidence, shape: ModelShape) -> Iterator[Finding]:
     demand = demand_of(site)
-    cards = cards_for_vllm(site, seen)[: demand.cards]
-    if not cards:
+    cards = [card for card in cards_for_vllm(site, seen)[: demand.cards] if card.capability >= VLLM_FLOOR]
+    if seen.pci_cards and not seen.cards:
         yield note(ABOUT, _without_cards(shape, demand))
     alike: dict[CardMemory, list[Card]] = {}
     for card in cards:
@@ -169,7 +170,7 @@ def _verdict(label: str, shape: ModelShape, found: Estimate, card: CardMemory, c
     if found.cannot_fit:
         return error(ABOUT, f"{label}: {found}; {needs}: does not fit", remedy)
     # Only the estimated part decides: vLLM's own measurement has the last word.
-    return warning(ABOUT, f"{label}: {found}; {needs}: does probably not fit", remedy)
+    return warning(ABOUT, f"{label}: {found}; {needs}: probably does not fit", remedy)
 
 
 def _remedies(shape: ModelShape, demand: Demand, card: CardMemory, capability: float) -> list[str]:
