@@ -133,7 +133,9 @@ def _shape(site: Site, shape: ModelShape) -> Iterator[Finding]:
 def _memory(site: Site, seen: Evidence, shape: ModelShape) -> Iterator[Finding]:
     demand = demand_of(site)
     cards = [card for card in cards_for_vllm(site, seen)[: demand.cards] if card.capability >= VLLM_FLOOR]
-    if seen.pci_cards and not seen.cards:
+    if not seen.cards and any(
+        not card.generation or card.generation.capability >= VLLM_FLOOR for card in seen.pci_cards
+    ):
         yield note(ABOUT, _without_cards(shape, demand))
     alike: dict[CardMemory, list[Card]] = {}
     for card in cards:
