@@ -194,6 +194,16 @@ def largest_fraction(card: CardMemory) -> float:
     return max(0, math.floor(100 * (card.usable_bytes - card.taken_bytes) / card.usable_bytes)) / 100
 
 
+def safe_values(shape: ModelShape, demand: Demand, card: CardMemory) -> tuple[float, int] | None:
+    """A fraction and a context that start on this card as it is now, nearest to what is asked; None where no context does.
+
+    The fraction is lowered to what others leave, the context only as far as it must be; a fraction is never raised.
+    """
+    fraction = min(demand.fraction, largest_fraction(card))
+    context = largest_context(shape, replace(demand, fraction=fraction), card) if fraction else 0
+    return (fraction, min(context, demand.max_model_len)) if context else None
+
+
 def fewest_cards(shape: ModelShape, demand: Demand, card: CardMemory) -> int | None:
     """How many such cards, 2, 4 or 8, would serve it together; None where eight do not, or its heads cannot be split so."""
     for cards in (2, 4, 8):

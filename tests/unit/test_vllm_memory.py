@@ -23,6 +23,7 @@ from roles.vllm_memory import (
     layer_bytes,
     loaded_bytes,
     request_bytes,
+    safe_values,
     smallest_fraction,
 )
 from roles.vllm_model import ModelShape, UnknownModel, quantization_of, shape_of, weights_in
@@ -176,6 +177,26 @@ def test_what_others_hold_bounds_the_fraction_and_the_context() -> None:
     assert largest_context(shape(LLAMA_2_7B), Demand(fraction=0.5), busy) == 4096
     assert smallest_fraction(shape(LLAMA_2_13B), Demand(), card(H100, taken=60000)) is None
     assert not fits(LLAMA_2_7B, Demand(fraction=0.51), busy)
+
+
+@pytest.mark.parametrize(
+    ("model", "fraction", "taken", "safe"),
+    [
+        (LLAMA_2_7B, 0.9, 0, (0.9, 4096)),  # as it is
+        (LLAMA_2_7B, 0.9, 40000, (0.5, 4096)),  # others leave half of the card
+        (LLAMA_2_7B, 0.23, 0, (0.23, 4096)),
+        (LLAMA_2_7B, 0.21, 0, (0.21, 2448)),  # (0.21 x 81047 - 12852.5 - 2931.5 - 8) MiB by 8 MiB a block
+        (LLAMA_2_7B, 0.9, 70000, None),
+        (LLAMA_2_13B, 0.9, 81047, None),
+    ],
+)
+def test_safe_values_lower_the_fraction_first_and_then_the_context(
+    model: Model, fraction: float, taken: int, safe: tuple[float, int] | None
+) -> None:
+    demand, on = Demand(fraction=fraction), card(H100, taken)
+    found = safe_values(shape(model), demand, on)
+    assert found == safe
+    assert safe is None or fits(model, replace(demand, fraction=safe[0], max_model_len=safe[1]), on)
 
 
 def test_a_fixed_cache_must_hold_a_request_and_the_block_that_vllm_keeps() -> None:
