@@ -127,3 +127,19 @@ def test_the_cache_holds_as_many_tokens_as_preflight_works_out(phase2: Host) -> 
     size = size_of(phase2.ssh("sed -n 's/^kv-cache-memory-bytes: //p' /etc/llm/vllm.yaml").stdout.strip())
     block = 128 * token  # of the CPU build; whole blocks only
     assert engine(phase2).tokens == size // block * 128
+
+
+@pytest.mark.slow
+def test_a_cache_in_8_bits_holds_four_times_as_many_tokens_as_in_32_and_vllm_serves(
+    operator: Operator, phase2: Host
+) -> None:
+    before = engine(phase2).tokens
+    try:
+        done = operator.deploy("--data", "vllm.kv_cache_dtype=fp8", hosts=[phase2])
+        assert done.status == 0, done.output
+        assert engine(phase2).tokens == 4 * before
+        status, answer = ask(phase2, 11434, "/api/generate", {"model": ALIAS, "prompt": "Hello", "stream": False})
+        assert (status, bool(answer["response"])) == (200, True)
+    finally:
+        assert operator.deploy(hosts=[phase2]).status == 0
+    assert engine(phase2).tokens == before
