@@ -169,9 +169,9 @@ def estimate(shape: ModelShape, demand: Demand, card: CardMemory) -> Estimate:
 def largest_context(shape: ModelShape, demand: Demand, card: CardMemory) -> int:
     """The largest `max_model_len` that fits, in whole blocks and not above what the model was made for; 0: not even one block."""
     room = estimate(shape, demand, card)
-    kv = min(room.kv_bytes, room.free_bytes - room.weights_bytes - room.other_bytes) - room.block_bytes
-    if room.budget_bytes > room.free_bytes:
+    if max(room.budget_bytes, room.needed_bytes if demand.kv_cache_bytes is not None else 0) > room.free_bytes:
         return 0
+    kv = room.cache_bytes
     low, high = 0, (shape.longest or 10_000_000) // BLOCK_TOKENS
     while low < high:
         middle = (low + high + 1) // 2
@@ -180,6 +180,13 @@ def largest_context(shape: ModelShape, demand: Demand, card: CardMemory) -> int:
         else:
             high = middle - 1
     return low * BLOCK_TOKENS
+
+
+def largest_cache(shape: ModelShape, demand: Demand, card: CardMemory) -> int | None:
+    """The largest fixed KV cache in bytes that the free memory has room for; None where it would not hold one request."""
+    found = estimate(shape, demand, card)
+    room = found.free_bytes - found.weights_bytes - found.other_bytes
+    return room if room >= found.request_bytes + found.block_bytes else None
 
 
 def smallest_fraction(shape: ModelShape, demand: Demand, card: CardMemory) -> float | None:

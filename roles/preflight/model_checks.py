@@ -24,6 +24,7 @@ from roles.vllm_memory import (
     estimate,
     fewest_cards,
     gib,
+    largest_cache,
     largest_context,
     loaded_bytes,
     smallest_fraction,
@@ -177,16 +178,19 @@ def _verdict(label: str, shape: ModelShape, found: Estimate, card: CardMemory, c
 
 def _remedies(shape: ModelShape, demand: Demand, card: CardMemory, capability: float) -> list[str]:
     """What would make it fit, each alone, the cheapest first; as settings."""
+    found = []
+    least = estimate(shape, demand, card)
     if demand.kv_cache_bytes is not None:
-        least = estimate(shape, demand, card)
         if least.lacks_cache:
             return [f"vllm.kv_cache_memory to {-(-(least.request_bytes + least.block_bytes) // MIB)}M or more"]
-    found = []
-    fraction = smallest_fraction(shape, demand, card)
-    if demand.kv_cache_bytes is None and fraction and fraction > demand.fraction:
-        found.append(f"vllm.gpu_memory_utilization to {fraction:.2f}")
-    if (context := largest_context(shape, demand, card)) >= LEAST_CONTEXT and context < demand.max_model_len:
-        found.append(f"vllm.max_model_len to {context} or less")
+        if largest := largest_cache(shape, demand, card):
+            found.append(f"vllm.kv_cache_memory to {largest // MIB}M or less")
+    else:
+        fraction = smallest_fraction(shape, demand, card)
+        if fraction and fraction > demand.fraction:
+            found.append(f"vllm.gpu_memory_utilization to {fraction:.2f}")
+        if LEAST_CONTEXT <= (context := largest_context(shape, demand, card)) < demand.max_model_len:
+            found.append(f"vllm.max_model_len to {context} or less")
     small = replace(demand, quantization="fp8_per_tensor")
     if shape.quantization is None and demand.quantization is None:
         if capability >= NEEDS["fp8_per_tensor"].capability and estimate(shape, small, card).fits:

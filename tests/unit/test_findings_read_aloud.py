@@ -240,6 +240,7 @@ CASES: dict[str, Callable[[], Sequence[Finding]]] = {
         LLAMA_2_70B_AWQ, Machine((A100_40,)).with_driver(), gpu_memory_utilization=0.93
     ),
     "a fixed cache that is too small": lambda: model(LLAMA_2_7B, ONE_H100.with_driver(), kv_cache_memory="1G"),
+    "a fixed cache that is too large": lambda: model(LLAMA_2_7B, Machine((L4,)).with_driver(), kv_cache_memory="16G"),
     "does not fit, with arguments of one's own": lambda: model(
         LLAMA_2_13B, Machine((L4,)).with_driver(), extra_args=["--cpu-offload-gb=16"]
     ),

@@ -18,6 +18,7 @@ from roles.vllm_memory import (
     demand_of,
     estimate,
     fewest_cards,
+    largest_cache,
     largest_context,
     largest_fraction,
     layer_bytes,
@@ -207,8 +208,19 @@ def test_a_fixed_cache_must_hold_a_request_and_the_block_that_vllm_keeps() -> No
     assert more.fits
     assert more.requests == 1
     assert more.room_tokens == 4096
+    assert largest_context(shape(LLAMA_2_7B), Demand(kv_cache_bytes=2 * GIB), card(H100)) == 4080
     # It does not ask for a share of the card, only for what it takes.
     assert not estimate(shape(LLAMA_2_7B), Demand(kv_cache_bytes=6 * GIB), card(H100, taken=60000)).fits
+
+
+def test_a_fixed_cache_that_is_too_large_is_told_what_there_is_room_for() -> None:
+    seven, too_much = shape(LLAMA_2_7B), Demand(kv_cache_bytes=16 * GIB)
+    assert largest_context(seven, too_much, card(L4)) == 0  # fewer tokens make a cache of fixed size no smaller
+    largest = largest_cache(seven, too_much, card(L4))
+    assert largest == (23034 - 512) * MIB - LLAMA_2_7B[1] - estimate(seven, too_much, card(L4)).other_bytes
+    assert fits(LLAMA_2_7B, Demand(kv_cache_bytes=largest), card(L4))
+    assert not fits(LLAMA_2_7B, Demand(kv_cache_bytes=largest + 1), card(L4))
+    assert largest_cache(seven, too_much, card(L4, taken=8000)) is None
 
 
 def test_more_cards_are_named_only_where_the_heads_can_be_shared() -> None:
