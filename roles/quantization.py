@@ -15,7 +15,8 @@ Method = Literal[
 ]  # fmt: skip
 KvCacheDtype = Literal["auto", "fp8", "fp8_e4m3", "fp8_e5m2"]
 
-# These make a smaller model of a whole one while vLLM loads it. All others need a model that was stored so.
+# These make a smaller model of a whole one while vLLM loads it, layer by layer: the whole one never has to fit on the card
+# (online/fp8.py, `uses_meta_device`). All others need a model that was stored so.
 ONLINE = frozenset({"fp8_per_tensor", "fp8_per_block", "fp8_per_channel"})
 HALF = frozenset({"auto", "half", "float16", "bfloat16"})
 BRAIN = frozenset({"auto", "bfloat16"})
