@@ -25,8 +25,19 @@ class Listener:
 
 
 @dataclass(frozen=True)
+class ModelSeen:
+    """The text model as the host or the hub has it: the text of its config.json, and the size of each file by path."""
+
+    config: str
+    files: dict[str, int]
+
+
+@dataclass(frozen=True)
 class Survey:
-    """A host as it is before the first change. Sizes in bytes; `free` by folder, `device` by folder (its file system)."""
+    """A host as it is before the first change. Sizes in bytes; `free` by folder, `device` by folder (its file system).
+
+    model: the text model of the wanted revision, where it is on the disk.
+    """
 
     uid: int
     init: str
@@ -40,6 +51,7 @@ class Survey:
     device: dict[str, int]
     present: frozenset[str]
     listeners: tuple[Listener, ...]
+    model: ModelSeen | None
 
 
 def parse_survey(raw: dict[str, Any]) -> Survey:
@@ -57,6 +69,7 @@ def parse_survey(raw: dict[str, Any]) -> Survey:
         device={folder: found["mount"] for folder, found in raw["folders"].items()},
         present=frozenset(raw["present"]),
         listeners=tuple(Listener(**found) for found in raw["listeners"]),
+        model=ModelSeen(**raw["model"]) if raw["model"] else None,
     )
 
 
@@ -67,9 +80,9 @@ class HostSurvey(FactBase["Survey | None"]):
     def default() -> Survey | None:
         return None
 
-    def command(self, paths: Sequence[str], folders: Sequence[str]) -> StringCommand:
+    def command(self, paths: Sequence[str], folders: Sequence[str], snapshot: str = "") -> StringCommand:
         script = (SCRIPTS / "survey.py").read_text(encoding="utf-8")
-        asked = json.dumps({"paths": list(paths), "folders": list(folders)})
+        asked = json.dumps({"paths": list(paths), "folders": list(folders), "snapshot": snapshot})
         return StringCommand("python3", "-c", QuoteString(script), QuoteString(asked), "2>/dev/null", "||", "true")
 
     def process(self, output: list[str]) -> Survey | None:

@@ -17,6 +17,7 @@ from pyinfra.api import Host
 
 from roles.facts.evidence import Evidence, MachineEvidence
 from roles.facts.survey import HostSurvey, MirrorAnswers, Question, Survey
+from roles.layout import snapshot
 from roles.phases import with_phases_decided
 from roles.preflight.card_checks import card_findings
 from roles.preflight.findings import Finding, as_json, note, refuses, report
@@ -29,7 +30,8 @@ from roles.preflight.host_checks import (
     without_python,
     without_survey,
 )
-from roles.preflight.mirror_checks import mirror_findings, model_sizes, questions
+from roles.preflight.mirror_checks import mirror_findings, model_on_hub, model_sizes, questions
+from roles.preflight.model_checks import model_findings
 from roles.preflight.needs import folders_to_fill, needs, paths_to_look_for
 from roles.preflight.system_checks import system_findings
 from roles.secret_sources import SecretError, SecretSource, read_secret
@@ -114,7 +116,10 @@ def examine(site: Site) -> tuple[Site, list[Finding]]:
 def judged(site: Site, seen: Evidence) -> list[Finding]:
     """All findings about the host; the mirrors are asked for what is missing only."""
     survey: Survey | None = host.get_fact(
-        HostSurvey, paths=[*paths_to_look_for(site), DOCKER], folders=folders_to_fill(site)
+        HostSurvey,
+        paths=[*paths_to_look_for(site), DOCKER],
+        folders=folders_to_fill(site),
+        snapshot=snapshot(site).path if site.prepares_phase_2 else "",
     )
     if survey is None:
         return [without_survey()]
@@ -131,6 +136,7 @@ def judged(site: Site, seen: Evidence) -> list[Finding]:
         *consumer_findings(site, survey, DOCKER),
         *system_findings(site, seen, survey.os),
         *card_findings(site, seen, survey.os, survey.os_version),
+        *model_findings(site, seen, survey.model or model_on_hub(answers)),
         *no_token,
         *(no_clients_token or token_findings(site, survey, clients_token)),
         *mirror_findings(site, missing, answers, token is not None),

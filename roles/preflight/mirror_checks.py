@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from roles.apt_repositories import cuda_repository, docker_repository, toolkit_key
 from roles.distribution import KEYRINGS, archives
-from roles.facts.survey import Answer, Question
+from roles.facts.survey import Answer, ModelSeen, Question
 from roles.layout import ollama_version, vllm_build
 from roles.model_names import PUBLIC, registry_place
 from roles.ollama_archive import published_sha256, wanted_sha256
@@ -81,6 +81,15 @@ def model_sizes(answers: Answers) -> dict[str, int]:
         elif name.startswith("registry:") and "layers" in content:
             sizes[name.removeprefix("registry:")] = sum(int(layer.get("size", 0)) for layer in content["layers"])
     return sizes
+
+
+def model_on_hub(answers: Answers) -> ModelSeen | None:
+    """The text model as the hub tells it; None where it was not asked, or did not answer."""
+    hub, config = answers.get("hub"), answers.get("hub-file")
+    if hub is None or config is None or config.status != 200:
+        return None
+    files = _json(hub).get("siblings") or []
+    return ModelSeen(config.text, {str(file.get("rfilename", "")): int(file.get("size") or 0) for file in files})
 
 
 def mirror_findings(site: Site, missing: Needs, answers: Answers, has_token: bool) -> list[Finding]:

@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 from pydantic import Field, field_validator
 
 from roles.model_names import distinct
+from roles.quantization import KvCacheDtype, Method
 from roles.secret_sources import SecretCommand, SecretFile, SecretSource, Variable
 from roles.settings import GpuName, Settings
 
@@ -35,6 +36,15 @@ class VllmSettings(Settings):
     prefix_caching: bool = Field(True, description="reuse the work for prompts that begin alike")
     dtype: str = Field(
         "auto", pattern=r"^(auto|half|float16|bfloat16|float|float32)$", description="of weights and sums"
+    )
+    quantization: Method | None = Field(
+        None, description="how the weights are made smaller; None: as the model was stored (docs/operations.md)"
+    )
+    kv_cache_dtype: KvCacheDtype = Field("auto", description="of the KV cache; `fp8` holds twice as many tokens")
+    weights_size: str | None = Field(
+        None,
+        pattern=r"^\d+[KMG]?$",
+        description="size of the weights, for preflight where neither the hub nor the host tells it",
     )
     kv_cache_memory: str | None = Field(
         None, pattern=r"^\d+[KMG]?$", description="fixed size of the KV cache instead of the share above"

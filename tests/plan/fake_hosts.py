@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from roles.pins import pins
+from tests.fake_models import LLAMA_2_7B, Model
 from tests.plan.fake_machines import ONE_H100, Machine
 
 GB = 10**9
@@ -19,7 +20,7 @@ FRESH: dict[str, Any] = {
     "uid": 0, "init": "systemd", "os": "ubuntu", "codename": "noble", "os_version": "24.04", "arch": "x86_64",
     "python": "3.12.3", "memory_bytes": 256 * GB,
     "folders": {folder: {"mount": 1, "free": 500 * GB} for folder in FOLDERS},
-    "present": [], "listeners": [],
+    "present": [], "listeners": [], "model": None,
 }  # fmt: skip
 BOOKWORM = FRESH | {"os": "debian", "codename": "bookworm", "os_version": "12", "python": "3.11.2"}
 
@@ -35,8 +36,8 @@ def answers(**changed: dict[str, Any]) -> list[dict[str, Any]]:
     texts = {
         "ollama-sums": sums,
         "ollama-archive": "",
-        "hub": json.dumps({"sha": "f" * 40, "siblings": [{"rfilename": "model.safetensors", "size": 13 * GB}]}),
-        "hub-file": "{}",
+        "hub": json.dumps({"sha": "f" * 40, "siblings": [{"rfilename": "model.safetensors", "size": LLAMA_2_7B[1]}]}),
+        "hub-file": json.dumps(LLAMA_2_7B[0]),
         "docker": "",
         "cuda": "",
         "toolkit": "",
@@ -54,6 +55,13 @@ def answers(**changed: dict[str, Any]) -> list[dict[str, Any]]:
     for name, change in changed.items():
         given[name.replace("_", "-")].update(change)
     return list(given.values())
+
+
+def answers_with(model: Model, **changed: dict[str, Any]) -> list[dict[str, Any]]:
+    """The same from a hub that has this model under the name that is asked for."""
+    config, size = model
+    listed = json.dumps({"sha": "f" * 40, "siblings": [{"rfilename": "model.safetensors", "size": size}]})
+    return answers(**{"hub": {"text": listed}, "hub_file": {"text": json.dumps(config)}, **changed})
 
 
 def fake_host(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from roles.nvidia import NOT_BY_NIGHT, NOUVEAU
+from tests.fake_models import LLAMA_2_13B, LLAMA_2_70B_AWQ
 from tests.plan.fake_deployed import DAEMON, DRIVERS, HELD, PLAN, deployed
-from tests.plan.fake_hosts import BOOKWORM, FRESH, fake_host
+from tests.plan.fake_hosts import BOOKWORM, FRESH, answers_with, fake_host
 from tests.plan.fake_machines import (
     A100,
+    A100_40,
     B200,
     H100,
     L4,
@@ -31,6 +34,10 @@ SECOND_H100 = FakeCard(0x2330, "NVIDIA H100 80GB HBM3", 9.0, 81559, "GPU-8f1d")
 SLICED_A100 = FakeCard(0x20B5, "NVIDIA A100 80GB PCIe", 8.0, 81920, "GPU-a100", mig="Enabled")
 UNKNOWN = FakeCard(0x3FFF, "NVIDIA Next", 11.0, 200000, "GPU-next")
 TRAINING = "GPU-8f1c, 812, python3, 40000\n"
+SECOND_A100 = replace(A100, uuid="GPU-a101")
+SECOND_L4 = replace(L4, uuid="GPU-1415")
+THIRTEEN = {"model": "meta-llama/Llama-2-13b-chat-hf", "model_revision": "a" * 40}
+SEVENTY_AWQ = {"model": "someone/Llama-2-70B-AWQ", "model_revision": "b" * 40}
 
 
 def packages(*lines: str) -> str:
@@ -79,6 +86,27 @@ SCENARIOS: dict[str, dict[str, Any]] = {
         machine=Machine((SLICED_A100, H100)).with_driver(),
         vllm={"gpus": ["GPU-8f1c"]},
         ollama={"vision": {"gpus": ["MIG-1"]}, "text": {"gpus": ["MIG-1"]}},
+    ),
+    # A larger or a quantised model
+    "13b-on-24-gb": fake_host(mirrors=answers_with(LLAMA_2_13B), machine=Machine((L4,)).with_driver(), vllm=THIRTEEN),
+    "13b-on-24-gb-in-8-bits": fake_host(
+        mirrors=answers_with(LLAMA_2_13B),
+        machine=Machine((L4,)).with_driver(),
+        vllm={**THIRTEEN, "quantization": "fp8_per_tensor"},
+    ),
+    "13b-on-two-of-24-gb": fake_host(
+        mirrors=answers_with(LLAMA_2_13B),
+        machine=Machine((L4, SECOND_L4)).with_driver(),
+        vllm={**THIRTEEN, "tensor_parallel_size": 2},
+    ),
+    "13b-on-40-gb": fake_host(
+        mirrors=answers_with(LLAMA_2_13B), machine=Machine((A100_40,)).with_driver(), vllm=THIRTEEN
+    ),
+    "13b-on-80-gb": fake_host(mirrors=answers_with(LLAMA_2_13B), machine=ONE_H100.with_driver(), vllm=THIRTEEN),
+    "70b-awq-on-two-of-80-gb": fake_host(
+        mirrors=answers_with(LLAMA_2_70B_AWQ),
+        machine=Machine((A100, SECOND_A100)).with_driver(),
+        vllm={**SEVENTY_AWQ, "tensor_parallel_size": 2, "kv_cache_dtype": "fp8"},
     ),
     # Drivers that are there already
     "converged-driver": fake_host(machine=ONE_H100.with_driver()),

@@ -84,7 +84,7 @@ REFUSED: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     ),
     "a disk that is too small": (
         fake_host(FRESH | {"folders": {f: {"mount": 1, "free": 20 * GB} for f in FRESH["folders"]}}),
-        ("disk", "20.0 GB free", "/opt/llm 22.0 GB", "/var/lib/llm/hub 13.0 GB"),
+        ("disk", "20.0 GB free", "/opt/llm 22.0 GB", "/var/lib/llm/hub 13.5 GB"),
     ),
     "an unsupported system": (
         fake_host(FRESH | {"os": "fedora", "os_version": "43"}),

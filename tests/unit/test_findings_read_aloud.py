@@ -7,6 +7,7 @@ APPROVE=1 pytest tests/unit/test_findings_read_aloud.py; then read the text alou
 from __future__ import annotations
 
 import ast
+import json
 import os
 import re
 import sys
@@ -19,18 +20,21 @@ from typing import Any
 import pytest
 
 from roles.facts.evidence import parse_evidence
-from roles.facts.survey import Answer, parse_survey
-from roles.preflight import card_checks, host_checks, mirror_checks, system_checks
+from roles.facts.survey import Answer, ModelSeen, parse_survey
+from roles.preflight import card_checks, host_checks, mirror_checks, model_checks, system_checks
 from roles.preflight.findings import Finding
 from roles.preflight.needs import needs
 from roles.secret_sources import SecretError, SecretSource, read_secret
 from roles.settings import SettingsError
 from roles.site import Site, site_from
+from tests.fake_models import LLAMA_2_7B, LLAMA_2_13B, LLAMA_2_70B_AWQ, Model
 from tests.plan.fake_hosts import FRESH, GB, answers, holder
 from tests.plan.fake_machines import (
     A100,
+    A100_40,
     B200,
     H100,
+    L4,
     NEWER,
     NO_CARD,
     ONE_H100,
@@ -43,7 +47,7 @@ from tests.plan.fake_machines import (
 from tests.plan.scenarios import SLICED_A100, TRAINING, UNKNOWN, packages
 
 APPROVED = Path(__file__).parent / "approved" / "findings.txt"
-MODULES: tuple[ModuleType, ...] = (host_checks, system_checks, card_checks, mirror_checks)
+MODULES: tuple[ModuleType, ...] = (host_checks, system_checks, card_checks, model_checks, mirror_checks)
 # What somebody can type, set or go to.
 WORDS = "apt-get|curl|docker|dpkg|du|export|journalctl|kill|nvidia-smi|openssl|ps|pyinfra|python3|snap|ss|systemctl"
 COMMAND = re.compile(rf"\b({WORDS}) \S")
@@ -63,6 +67,18 @@ def cards(machine: Machine, os: str = "ubuntu", os_version: str = "24.04", **set
 
 def system(machine: Machine, os: str = "ubuntu", **settings: Any) -> list[Finding]:
     return system_checks.system_findings(site(**settings), parse_evidence(machine.evidence()), os)
+
+
+def model(of: Model, machine: Machine, **settings: Any) -> list[Finding]:
+    """What is said of vLLM with this model on this machine; settings are those of `vllm`."""
+    config, size = of
+    wanted = site(vllm={"model": "org/model", "model_revision": "a" * 40, **settings})
+    seen = ModelSeen(json.dumps(config), {"model.safetensors": size})
+    return model_checks.model_findings(wanted, parse_evidence(machine.evidence()), seen)
+
+
+def stored_as(method: str) -> Model:
+    return LLAMA_2_7B[0] | {"quantization_config": {"quant_method": method}}, LLAMA_2_7B[1] // 2
 
 
 def host(**survey: Any) -> list[Finding]:
@@ -211,6 +227,33 @@ CASES: dict[str, Callable[[], Sequence[Finding]]] = {
     "busy, another branch": lambda: cards(BUSY.saying(cgroups=IN_A_UNIT)),
     "busy": lambda: cards(replace(BUSY, driver="580.178.04").saying(cgroups=IN_A_UNIT)),
     "too large together": lambda: cards(ONE_H100.with_driver(), ollama={"vision": {"memory": "12G"}}),
+    # The model on the cards
+    "does not fit": lambda: model(LLAMA_2_13B, Machine((L4,)).with_driver()),
+    "does not fit, and no 8 bits either": lambda: model(LLAMA_2_13B, Machine((T4,)).with_driver()),
+    "does not fit in what is given": lambda: model(
+        LLAMA_2_7B, Machine((L4,)).with_driver(), gpu_memory_utilization=0.6
+    ),
+    "the context does not fit": lambda: model(
+        LLAMA_2_13B, Machine((L4, L4)).with_driver(), tensor_parallel_size=2, gpu_memory_utilization=0.7
+    ),
+    "fits on paper only": lambda: model(
+        LLAMA_2_70B_AWQ, Machine((A100_40,)).with_driver(), gpu_memory_utilization=0.93
+    ),
+    "a fixed cache that is too small": lambda: model(LLAMA_2_7B, ONE_H100.with_driver(), kv_cache_memory="1G"),
+    "a fixed cache that is too large": lambda: model(LLAMA_2_7B, Machine((L4,)).with_driver(), kv_cache_memory="16G"),
+    "does not fit, with arguments of one's own": lambda: model(
+        LLAMA_2_13B, Machine((L4,)).with_driver(), extra_args=["--cpu-offload-gb=16"]
+    ),
+    "more context than the model has": lambda: model(LLAMA_2_7B, ONE_H100.with_driver(), max_model_len=8192),
+    "heads that cannot be shared": lambda: model(
+        LLAMA_2_7B, Machine((H100,) * 3).with_driver(), tensor_parallel_size=3
+    ),
+    "not quantised": lambda: model(LLAMA_2_7B, ONE_H100.with_driver(), quantization="awq"),
+    "quantised otherwise": lambda: model(LLAMA_2_70B_AWQ, ONE_H100.with_driver(), quantization="gptq"),
+    "quantised in a way that vLLM does not know": lambda: model(stored_as("bitsandbytes"), ONE_H100.with_driver()),
+    "quantised for newer cards": lambda: model(stored_as("modelopt"), Machine((T4,)).with_driver()),
+    "quantised for another type": lambda: model(stored_as("awq"), ONE_H100.with_driver(), dtype="float32"),
+    "KV cache for newer cards": lambda: model(stored_as("awq"), Machine((T4,)).with_driver(), kv_cache_dtype="fp8"),
     # What the mirrors say
     "no torch": lambda: mirrors(
         settings={"gpu": "none", "docker": {"source": "distribution"}}, torch_0={"text": "torch-2.13.0-cp311"}

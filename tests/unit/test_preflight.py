@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 from roles.distribution import SOURCES
 from roles.facts.evidence import parse_evidence
-from roles.facts.survey import SCRIPTS, Answer, parse_survey
+from roles.facts.survey import SCRIPTS, Answer, ModelSeen, parse_survey
 from roles.layout import ollama_manifest, snapshot, vllm_release
 from roles.preflight.findings import error, note, refuses, report, warning
 from roles.preflight.mirror_checks import mirror_findings, model_sizes, questions
@@ -101,6 +102,25 @@ def test_the_survey_of_this_very_machine_can_be_read() -> None:
     assert survey.present == {"/etc/passwd"}
     assert survey.free["/var/lib/deep/below/nothing"] > 0
     assert survey.memory > 0
+
+
+def test_the_survey_tells_the_model_on_the_disk_whose_files_are_links(tmp_path: Path) -> None:
+    (tmp_path / "blob").write_bytes(bytes(1000))
+    folder = tmp_path / "snapshot"
+    folder.mkdir()
+    (folder / "model.safetensors").symlink_to(tmp_path / "blob")
+    (folder / "gone.safetensors").symlink_to(tmp_path / "nowhere")
+    script = (SCRIPTS / "survey.py").read_text(encoding="utf-8")
+
+    def model(where: Path) -> ModelSeen | None:
+        asked = json.dumps({"paths": [], "folders": [], "snapshot": str(where)})
+        done = subprocess.run([sys.executable, "-c", script, asked], capture_output=True, text=True, check=True)
+        return parse_survey(json.loads(done.stdout)).model
+
+    assert model(folder) is None  # no config.json: not complete
+    (folder / "config.json").write_text('{"hidden_size": 16}')
+    assert model(folder) == ModelSeen('{"hidden_size": 16}', {"model.safetensors": 1000, "config.json": 19})
+    assert model(tmp_path / "nowhere") is None
 
 
 def test_a_kernel_without_headers_that_runs_a_driver_is_left_in_peace() -> None:

@@ -168,6 +168,15 @@ def test_vllm_listens_on_loopback_and_is_told_what_the_settings_say() -> None:
     assert flags["model"].endswith(site.model_revision or "-")
 
 
+def test_a_quantised_model_is_rendered_only_where_the_settings_say_so() -> None:
+    small = site_from([{"vllm": {"quantization": "fp8_per_tensor", "kv_cache_dtype": "fp8"}}], {})
+    flags = yaml.safe_load(vllm.rendered(small)["configuration"])
+    assert (flags["quantization"], flags["kv-cache-dtype"]) == ("fp8_per_tensor", "fp8")
+    plain = yaml.safe_load(vllm.rendered(site_from([{}], {}))["configuration"])
+    assert not {"quantization", "kv-cache-dtype"} & set(plain)
+    assert vllm.inputs(small) != vllm.inputs(site_from([{}], {}))
+
+
 def test_a_base_model_gets_the_shipped_chat_template_and_a_chat_model_keeps_its_own() -> None:
     base, chat = site_from([SITES["base model"]], {}), site_from([{}], {})
     assert yaml.safe_load(vllm.rendered(base)["configuration"])["chat-template"] == vllm.PLAIN_TEMPLATE

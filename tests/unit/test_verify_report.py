@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from roles.pins import ROOT
+from tests.unit.bench_host_server import of_vllm
+from tests.verify.engine import parse_engine_cache
 from tests.verify.records import Check, HostResult, read_result, saved, sentence_of, topic_of
 from tests.verify.report import Run, clean, for_monitoring, in_words, junit, page
 from tests.verify.second_deploy import told_of, what_is_due
@@ -29,6 +31,9 @@ ABOUT = {"release": "2026-11-29T06-40-a1b2", "vllm": "0.33.0-cpu-1", "system": "
 
 def run(*hosts: HostResult) -> Run:
     return Run("inventory", "full", "5m", "2026-11-29T06:40:00+00:00", 5.5, "2fd094b2cc79", hosts)
+
+
+TOLD = dataclasses.replace(TRUE, note="prefix cache: 53.6 % <of> 1912 prompt tokens")
 
 
 def host(*checks: Check, name: str = "gpu-01", trouble: str = "") -> HostResult:
@@ -208,3 +213,39 @@ def test_what_a_second_deploy_would_do_is_told_with_its_remedy() -> None:
     assert what_is_due({"findings": [boot, step]}) == []
     assert what_is_due({"findings": [boot, FINDING]}) == what_is_due({"findings": [FINDING]})
     assert what_is_due({"findings": [FINDING]}) == ["/etc/llm/vllm.yaml: expected as written, found by hand", "deploy"]
+
+
+def test_a_note_is_told_everywhere_and_decides_nothing() -> None:
+    told = run(host(TOLD))
+    assert in_words(told.hosts[0]).splitlines() == [
+        "gpu-01: ok (1 true, 0 not, 0 not asked, 2.5 s)",
+        f"  note     {TOLD.note}",
+    ]
+    assert ElementTree.fromstring(junit(told)).findtext(".//system-out") == TOLD.note
+    assert "prefix cache: 53.6 % &lt;of&gt; 1912 prompt tokens" in page(told)
+    assert for_monitoring(told)[1] == 0
+    assert "note" not in in_words(host(TRUE))
+
+
+def test_the_cache_of_a_real_vllm_is_told_in_a_sentence() -> None:
+    cache = parse_engine_cache(of_vllm("metrics_after")[0])
+    assert str(cache) == (
+        "the KV cache holds 2097152 tokens = 1024.0 requests of max_model_len; "
+        "prefix cache: 53.6 % of 1912 prompt tokens were there since vLLM started"
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "end"),
+    [
+        (('enable_prefix_caching="True"', 'enable_prefix_caching="False"'), "prefix caching is off"),
+        (("prefix_cache_queries_total", "another_total"), "nobody has asked yet"),
+    ],
+)
+def test_a_cache_that_gave_nothing_says_why(change: tuple[str, str], end: str) -> None:
+    assert str(parse_engine_cache(of_vllm("metrics_after")[0].replace(*change))).endswith(end)
+
+
+@pytest.mark.parametrize("metrics", ["", 'vllm:cache_config_info{engine="0"} 1.0\n'])
+def test_a_page_that_does_not_describe_the_cache_is_none(metrics: str) -> None:
+    assert parse_engine_cache(metrics) is None

@@ -55,6 +55,7 @@ def _check(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestRe
         group="full" if item.get_closest_marker("full") else "quick",
         is_warning=item.get_closest_marker("warning") is not None,
         is_unknown=call.excinfo is not None and call.excinfo.errisinstance(HostUnknown),
+        note="; ".join(str(value) for name, value in report.user_properties if name == "note"),
     )
 
 

@@ -23,6 +23,7 @@ class Check:
 
     `topic`: what it belongs to. `reason`: why it is not so, or why it was not asked. `group`: "quick" or "full".
     `is_warning`: the host serves all the same when it is not so. `is_unknown`: nothing could be seen.
+    `note`: figures for people that decide nothing.
     """
 
     topic: str
@@ -33,6 +34,7 @@ class Check:
     group: str = "quick"
     is_warning: bool = False
     is_unknown: bool = False
+    note: str = ""
 
 
 @dataclass(frozen=True)

@@ -41,12 +41,13 @@ class Run:
 
 
 def in_words(one: HostResult) -> str:
-    """A host for people: how many of its sentences are true, then each that is not, with its reason."""
+    """A host for people: how many of its sentences are true, then each that is not, with its reason; then figures."""
     counts = f"{one.count('passed')} true, {one.count('failed')} not, {one.count('skipped')} not asked"
     lines = [f"{one.host}: {one.verdict} ({counts}, {one.seconds:.1f} s)"]
     lines += [_indented(one.unknown_because)] if one.unknown_because else []
     for check in one.failed:
         lines += [f"  {'warning' if check.is_warning else 'FAILED'}  {check.sentence}", _indented(check.reason, 10)]
+    lines += [f"  note     {check.note}" for check in one.checks if check.note]
     return "\n".join(lines)
 
 
@@ -91,6 +92,8 @@ def junit(run: Run) -> str:
                 counts[kind] += 1
                 first, *_ = check.reason.splitlines() or [""]
                 ElementTree.SubElement(case, kind, message=clean(first)).text = clean(check.reason)
+            if check.note:
+                ElementTree.SubElement(case, "system-out").text = clean(check.note)
         suite.attrib |= {
             "tests": str(len(cases)), "failures": str(counts["failure"]),
             "errors": str(counts["error"]), "skipped": str(counts["skipped"]), "timestamp": run.when,

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from roles.layout import snapshot, vllm_build
 from roles.site import Site
 from tests.verify.conftest import Expect
+from tests.verify.engine import parse_engine_cache
 from tests.verify.web import Endpoint
 
 pytestmark = pytest.mark.phase(2)
@@ -26,6 +29,16 @@ def test_vllm_serves_one_model_as_configured(vllm: Endpoint, site: Site, expect:
     listed = vllm.get("/v1/models").json()["data"]
     wanted = {"id": site.vllm.served_name, "max_model_len": site.vllm.max_model_len, "root": snapshot(site).path}
     expect("GET /v1/models of vLLM", {"models": 1} | wanted, {"models": len(listed), **(listed or [{}])[0]})
+
+
+def test_vllm_keeps_the_beginnings_of_prompts_where_the_settings_say_so(
+    vllm: Endpoint, site: Site, expect: Expect, record_property: Callable[[str, object], None]
+) -> None:
+    answer = vllm.get("/metrics")
+    cache = parse_engine_cache(answer.body)
+    assert cache, f"{answer.said}\n  expected: vllm:cache_config_info"
+    record_property("note", cache)
+    expect("/metrics of vLLM", {"prefix_caching": site.vllm.prefix_caching}, {"prefix_caching": cache.keeps_beginnings})
 
 
 @pytest.mark.full

@@ -1,6 +1,6 @@
 """Look at a host and print what is there, as one JSON object; change nothing. Needs python3 (3.9 or newer) only.
 
-Runs on the host: `python3 -c <this> '<json: {"paths": […], "folders": […]}>'`. Root sees the owners of all sockets.
+Runs on the host: `python3 -c <this> '<json: {"paths": […], "folders": […], "snapshot": "…"}>'`. Root sees who owns each socket.
 """
 
 import glob
@@ -77,6 +77,14 @@ def free_bytes(folder):
     return {"mount": os.stat(folder).st_dev, "free": shutil.disk_usage(folder).free}
 
 
+def model(folder):
+    """config.json and the size of each file of a model on disk; files are links into the hub cache's store."""
+    if not folder or not os.path.isfile(folder + "/config.json"):
+        return None
+    files = {entry.name: entry.stat().st_size for entry in os.scandir(folder) if entry.is_file()}
+    return {"config": read(folder + "/config.json"), "files": files}
+
+
 def main():
     asked = json.loads(sys.argv[1])
     release = os_release()
@@ -95,6 +103,7 @@ def main():
                 "folders": {folder: free_bytes(folder) for folder in asked["folders"]},
                 "present": [path for path in asked["paths"] if os.path.exists(path)],
                 "listeners": listeners(),
+                "model": model(asked.get("snapshot", "")),
             }
         )
     )
