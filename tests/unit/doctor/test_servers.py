@@ -31,7 +31,7 @@ from tests.unit.doctor.cases import (
 REASON = '{"status":"not ready","error":"vLLM at 127.0.0.1:8000 does not answer: connection refused"}'
 PHASE_1 = replace(
     with_answers(
-        {f"{OLLAMA_TEXT}:{TAGS}": models("llama3.2", "llama2:7b")},
+        {f"{OLLAMA_TEXT}:{TAGS}": models(*SITE.ollama.text.models)},
         with_unit(VLLM, DOWN, case=with_unit(OLLAMA_TEXT, UP)),
     ),
     status={"serving": 1, "recorded": 1, "next_boot": [1]},
