@@ -28,6 +28,7 @@ from roles.docker_packages import ENGINE, compose_package, wanted_packages
 from roles.driver_packages import compute_packages, kernel_headers, pinning
 from roles.layout import adapter_lock, ollama_version, vllm_build
 from roles.mirrors import MirrorSettings
+from roles.monitoring_packages import packages as monitoring_packages
 from roles.nvidia.plan import DriverPlan
 from roles.nvidia.settings import NvidiaSettings
 from roles.ollama_archive import wanted_sha256
@@ -199,6 +200,8 @@ def groups(site: Site, system: System, kernels: Sequence[str]) -> Iterable[Group
             # DKMS wants the headers of the kernel that runs: a host with an older kernel has to come to this one.
             kernel = headers.replace("-headers-", "-image-")
             yield Group(kernel, (kernel,))
+    if site.monitoring.stack:
+        yield Group("monitoring", monitoring_packages(site.gpu))
     if site.docker.source != "none":
         source = site.docker.source
         packages = wanted_packages(source, system.os, system.version)

@@ -20,6 +20,8 @@ SWITCH_PORT_CLASS, SWITCH_PORT_MARK = 0x0207, "SW_MNG"
 NEWEST_OPEN_TO_ALL = 580  # the last branch with proprietary modules for Maxwell, Pascal and Volta
 # vLLM's floor for prebuilt wheels: Turing. Pascal is 6.x, Volta 7.0 (vLLM 0.33.0, "Supported hardware").
 VLLM_FLOOR = 7.5
+# Codes after which a card computes wrongly or not at all until it is reset or replaced. Source: NVIDIA, "XID Errors".
+FATAL_XIDS = {48: "memory fault", 64: "row remap failed", 79: "fallen off the bus", 95: "uncontained memory fault"}
 
 Kind = Literal["open", "proprietary"]
 Modules = Literal["open", "proprietary", "either"]

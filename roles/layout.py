@@ -30,7 +30,19 @@ OLLAMA_TEXT, OLLAMA_VISION = "ollama-text.service", "ollama-vision.service"
 PHASE_TARGETS = {1: "llm-phase1.target", 2: "llm-phase2.target"}
 PHASE_ALIAS = "llm-phase.target"  # what a boot starts: a link to the target of one phase
 PHASE_UNITS = {1: (OLLAMA_VISION, OLLAMA_TEXT), 2: (OLLAMA_VISION, VLLM, ADAPTER_SOCKET, ADAPTER)}
+# Of packages, with a drop-in of ours each, where `monitoring.stack` is set.
+PROMETHEUS, NODE_EXPORTER = "prometheus.service", "prometheus-node-exporter.service"
+BLACKBOX, DCGM_EXPORTER = "prometheus-blackbox-exporter.service", "nvidia-dcgm-exporter.service"
+MONITORING_UNITS = (PROMETHEUS, NODE_EXPORTER, BLACKBOX, DCGM_EXPORTER)
+PROMETHEUS_ETC = f"{ETC}/prometheus"
+METRICS = f"{STATE}/metrics"  # what node_exporter reads of the host's own programs
 OUR_UNITS = frozenset({VLLM, VLLM_MODEL, ADAPTER, ADAPTER_SOCKET, OLLAMA_TEXT, OLLAMA_VISION})
+
+
+def drop_in(unit: str) -> str:
+    """Our part of a unit that came with a package; where it is, the unit is ours to run and to stop."""
+    return f"{UNITS}/{unit}.d/llm.conf"
+
 
 COMPLETE = ".complete"  # written last into a directory of software: without it the directory is half made
 

@@ -166,9 +166,14 @@ def _port_conflicts(site: Site) -> Iterable[str]:
         "ollama.vision.port": site.ollama.vision.port,
         "ollama.pull_port": site.ollama.pull_port,
     }
-    for (first, port), (second, other) in combinations(ports.items(), 2):
+    watching = {key: one.port for key, one in site.monitoring.listening(site.gpu).items()}
+    for (first, port), (second, other) in combinations((ports | watching).items(), 2):
         if port == other and {first, second} != {"adapter.port", "ollama.text.port"}:
             yield f"{second}: {other} is taken by {first}; give each its own"
+    for key, port in watching.items():
+        for one in site.consumers.services:
+            if one.port == port:
+                yield f"{key}: {port} is where consumers.services has {one.name}; give each its own"
     if site.adapter.port != site.ollama.text.port:
         yield (
             f"adapter.port: {site.adapter.port} differs from ollama.text.port {site.ollama.text.port}; "

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from roles.apt_repositories import cuda_fingerprint, cuda_key
-from roles.cards import VLLM_FLOOR, PciDevice, module_kind
+from roles.cards import FATAL_XIDS, VLLM_FLOOR, PciDevice, module_kind
 from roles.gpus import MIB, CardSize, budget, used_cards
 from roles.layout import OUR_UNITS
 from roles.preflight.evidence import App, Card, Evidence
@@ -17,8 +17,6 @@ from roles.site import Site
 
 CUDA_13_FLOOR = 580  # driver branch that the CUDA 13 wheels of files/locks/vllm-cuda.lock need
 REPLACE = "have the card replaced (RMA), and take the host out of the inventory until then"
-# Codes after which a card computes wrongly or not at all until it is reset or replaced. Source: NVIDIA, "XID Errors".
-FATAL_XIDS = {48: "memory fault", 64: "row remap failed", 79: "fallen off the bus", 95: "uncontained memory fault"}
 
 
 def card_findings(site: Site, seen: Evidence, os: str, os_version: str) -> list[Finding]:

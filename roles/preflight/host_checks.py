@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from posixpath import basename
 
-from roles.layout import ADAPTER_TOKEN, OUR_UNITS, PHASE_TARGETS
+from roles.layout import ADAPTER_TOKEN, MONITORING_UNITS, OUR_UNITS, PHASE_TARGETS, drop_in
 from roles.preflight.facts import Listener, Survey
 from roles.preflight.findings import Finding, error, note, warning
 from roles.preflight.needs import Needs
@@ -21,7 +21,13 @@ RESERVE = 2 * GB  # what the system keeps: journal, package manager, temporary f
 
 def host_findings(site: Site, survey: Survey, needs: Needs) -> list[Finding]:
     """Everything about the host that speaks against, or should be known before, the first change."""
-    return [*_platform(site, survey), *_ports(site, survey), *_disk(survey, needs), *_reach(site)]
+    return [
+        *_platform(site, survey),
+        *_ports(site, survey),
+        *_monitoring(site, survey),
+        *_disk(survey, needs),
+        *_reach(site),
+    ]
 
 
 def _platform(site: Site, survey: Survey) -> Iterator[Finding]:
@@ -46,10 +52,32 @@ def _ports(site: Site, survey: Survey) -> Iterator[Finding]:
     ports = {"adapter.port": site.adapter.port, "ollama.vision.port": site.ollama.vision.port}
     if site.phase == 2:
         ports["vllm.port"] = site.vllm.port
+    ours = OUR_UNITS | {unit for unit in MONITORING_UNITS if drop_in(unit) in survey.present}
+    watching = site.monitoring.listening(site.gpu)
+    ports |= {key: one.port for key, one in watching.items()}
     for key, port in ports.items():
         for holder in survey.listeners:
-            if holder.port == port and holder.unit not in OUR_UNITS:
+            # Of a unit that somebody else has set up, another finding says that it cannot be ours too.
+            if holder.port == port and holder.unit not in ours | {one.unit for one in watching.values()}:
                 yield error(f"port {port}", f"{key} is held by {_who(holder)}", _how_to_free(holder, key))
+
+
+def _monitoring(site: Site, survey: Survey) -> Iterator[Finding]:
+    """Whether the units of the stack are free for us, and whether anybody is told of an alert."""
+    for one in site.monitoring.listening(site.gpu).values():
+        holders = [holder for holder in survey.listeners if holder.unit == one.unit]
+        if holders and drop_in(one.unit) not in survey.present:
+            yield error(
+                "monitoring.stack",
+                f"{one.unit} runs on this host already, on port {holders[0].port}, with settings of somebody else",
+                f"systemctl disable --now {one.unit} on the host, or set monitoring.stack = False",
+            )
+    if site.monitoring.stack and not site.monitoring.prometheus.alertmanagers:
+        yield warning(
+            "monitoring.prometheus.alertmanagers",
+            "nobody is told of an alert: it is seen on Prometheus' page alone",
+            "set monitoring.prometheus.alertmanagers to where yours listens",
+        )
 
 
 def _who(holder: Listener) -> str:

@@ -11,6 +11,7 @@ from roles.layout import (
     ADAPTER_TOKEN,
     OPT,
     adapter_release,
+    drop_in,
     ollama_home,
     ollama_manifest,
     ollama_release,
@@ -67,6 +68,7 @@ def paths_to_look_for(site: Site) -> list[str]:
         DRIVER_KEY,
         TOOLKIT_KEY,
         *secrets,
+        *(drop_in(one.unit) for one in site.monitoring.listening(site.gpu).values()),
         *(path for group in site.consumers.wanted_files for path in group),
     ]
 
