@@ -1,5 +1,5 @@
 #!/usr/bin/python3 -I
-"""dcgm-exporter, a stand-in of the lab: it tells of the cards that /etc/llm-lab/gpus.csv describes, as the real one tells of real ones.
+"""dcgm-exporter, a stand-in of the lab: it tells of the cards that /etc/llm-lab/gpus.csv describes.
 
 Played are the two options that a host uses, the file of counters, `/metrics` and `/health`, and that an unknown field ends it.
 Names, kinds and the form of a line: etc/default-counters.csv, README.md and METRICS.md of NVIDIA/dcgm-exporter 4.5; the number and

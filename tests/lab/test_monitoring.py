@@ -1,4 +1,4 @@
-"""The monitoring on a real host: Prometheus sees everything that serves, is silent in both phases, and speaks when something stops."""
+"""The monitoring on a real host: it sees everything that serves, is silent in both phases, and speaks when something stops."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Monitoring: Prometheus and its exporters run, listen where they should, see everything that serves, and their rules can be judged."""
+"""Monitoring: Prometheus and its exporters run, listen where they should, and see everything that serves."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_the_hosts_own_programs_tell_its_phase(
 ) -> None:
     names = ("llm_phase_inventory", "llm_phase_recorded", "llm_phase_serving")
     seen = {name: [one["value"][1] for one in asked(prometheus, name)] for name in names}
-    expect("phases as Prometheus knows them", dict.fromkeys(names, [str(site.phase)]), seen)
+    expect("phases as Prometheus knows them", {name: [str(site.phase)] for name in names}, seen)
     written = asked(prometheus, 'node_textfile_mtime_seconds{file=~".*/llm.prom"}')
     age = time.time() - float(written[0]["value"][1])
     assert age < 10 * site.monitoring.check_interval_s, f"llm-metrics wrote last {age:.0f} s ago"
