@@ -10,7 +10,7 @@ WORDS = {
     "end", "atan2",
 }  # fmt: skip
 NAME = r"[a-zA-Z_:][a-zA-Z0-9_:]*"
-OF_LABELS = rf"\b(by|without|on|ignoring|group_left|group_right)\s*\([^)]*\)"
+OF_LABELS = r"\b(by|without|on|ignoring|group_left|group_right)\s*\([^)]*\)"
 STRING = r'"(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\''
 
 
@@ -25,7 +25,7 @@ def metric_names(expression: str) -> set[str]:
     bare = re.sub(STRING, '""', expression)
     bare = re.sub(r"\{[^}]*\}|\[[^\]]*\]", " ", re.sub(OF_LABELS, " ", bare))
     bare = re.sub(r"\boffset\s+\w+", " ", bare)
-    found = re.findall(rf"(?<![\w:.])({NAME})(?!\s*\()", bare)
+    found = re.findall(rf"(?<![\w:.])({NAME})(?![\w:])(?!\s*\()", bare)
     return {name for name in found if name.lower() not in WORDS}
 
 

@@ -8,7 +8,6 @@ stand-in. A name that none of them has fails here: a misspelt metric is no error
 from __future__ import annotations
 
 import json
-import os
 import socket
 import subprocess
 import threading
@@ -23,9 +22,9 @@ from urllib.parse import quote
 
 import pytest
 import yaml
-from ollama_adapter.service import metrics as adapter_metrics
 
 from lab.stand_ins import nvidia_dcgm_exporter_stand_in as dcgm
+from ollama_adapter.service import metrics as adapter_metrics
 from roles.host_programs import load
 from roles.monitoring.prometheus.configuration import configuration, rules_file, subjects
 from roles.site import Site, site_from
@@ -36,7 +35,7 @@ RECORDING = ROOT / "tests/contract/recordings/vllm-0.32.0-cpu.jsonl"
 DASHBOARDS = sorted((ROOT / "roles/monitoring/dashboards").glob("*.json"))
 OWN = {"ALERTS", "ALERTS_FOR_STATE"}  # Prometheus makes them when a rule is due
 LLM_METRICS = load(Path("roles/monitoring/prometheus/host/llm-metrics"))
-STATUS = {
+STATUS: dict[str, Any] = {
     "serving": 2, "recorded": 2, "as_recorded": True, "changing": None, "complete": {"1": [], "2": []},
     "units": {"vllm.service": "active"}, "release": {"id": "r-1", "verdict": "good"},
 }  # fmt: skip
@@ -217,8 +216,8 @@ def of_dashboards() -> dict[str, str]:
     """Every query of every dashboard, panels in rows included, by file, title and letter."""
     found = {}
     for file in DASHBOARDS:
-        panels = json.loads(file.read_text(encoding="utf-8"))["panels"]
-        for panel in [*panels, *(inner for panel in panels for inner in panel.get("panels", []))]:
+        shown = json.loads(file.read_text(encoding="utf-8"))["panels"]
+        for panel in [*shown, *(inner for row in shown for inner in row.get("panels", []))]:
             for number, target in enumerate(panel.get("targets", [])):
                 if "expr" in target:
                     found[f"{file.stem}: {panel.get('title', '')} {target.get('refId', number)}"] = target["expr"]
@@ -255,7 +254,8 @@ def test_both_servers_are_asked_for_their_models(prometheus: Prometheus) -> None
 
 
 def test_what_an_expression_reads_is_found() -> None:
-    expression = 'sum by (model_name, le) (rate(a:b_bucket{x="y",z=~"a{2}b"}[5m])) / on (host) group_left() c unless d{e!=""} offset 5m > 3'
+    read = 'sum by (model_name, le) (rate(a:b_bucket{x="y",z=~"a{2}b"}[5m]))'
+    expression = f'{read} / on (host) group_left() c unless d{{e!=""}} offset 5m > 3'
     assert metric_names(expression) == {"a:b_bucket", "c", "d"}
     assert selected_labels(expression) == {("a:b_bucket", "x"), ("a:b_bucket", "z"), ("d", "e")}
     assert without_variables('rate(a{gpu=~"$gpu"}[$__rate_interval]) + ${x:regex}') == 'rate(a{gpu=~".*"}[5m]) + .*'
