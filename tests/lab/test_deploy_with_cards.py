@@ -10,6 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from lab import Host, mirrored, pretend_gpu
+from tests.faults.page import PAGE, commands_by_section
 from tests.lab.deployments import Operator
 from tests.lab.test_deploy import serves_phase_1, serves_vision
 from tests.lab.test_monitoring import alerts, asked, targets
@@ -88,6 +89,15 @@ def test_the_cards_are_watched_and_one_that_reports_an_error_is_an_alert(cards: 
     assert {one["metric"]["gpu"] for one in asked(cards, 'ALERTS{alertname="GpuFault"}')} == {"0"}
     pretend_gpu.put(cards, "/etc/llm-lab/gpus.csv", before)
     wait_until("the fault is gone", lambda: "GpuFault" not in alerts(cards), 30)
+
+
+def test_the_page_for_the_engineer_on_call_shows_how_to_watch_the_cards(cards: Host) -> None:
+    commands = commands_by_section(PAGE.read_text(encoding="utf-8"))["Watch the cards"]
+    for command in commands:
+        done = cards.ssh(f"timeout --signal=INT 7 {command}", check=False)
+        assert done.returncode in (0, 124), done.stderr  # it goes on until somebody ends it
+        assert len(done.stdout.splitlines()) > 4, done.stdout
+    assert len(commands) == 2
 
 
 def test_verification_agrees_also_after_a_reboot(site: Operator, cards: Host) -> None:
