@@ -83,10 +83,10 @@ def test_everything_is_seen_after_one_run_and_a_second_one_changes_nothing(opera
 
 
 def test_what_is_collected_tells_of_the_traffic_and_of_the_host(watched: Host) -> None:
-    before = value(watched, 'sum(ollama_adapter_requests_total{route="generate"})')
+    before = value(watched, 'sum(ollama_adapter_requests_total{route="/api/generate"})')
     for _ in range(3):
         assert ask(watched, 11434, "/api/generate", PROMPT, 120)[0] == 200
-    counted = 'sum(ollama_adapter_requests_total{route="generate"})'
+    counted = 'sum(ollama_adapter_requests_total{route="/api/generate"})'
     wait_until("the requests are counted", lambda: value(watched, counted) >= max(before, 0) + 3, 30)
     assert value(watched, "sum(vllm:generation_tokens_total)") >= 12
     assert value(watched, "sum(ollama_adapter_output_tokens_total)") >= 12

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from roles.layout import PROMETHEUS, drop_in
 from roles.nvidia import NOT_BY_NIGHT, NOUVEAU
 from tests.plan.fake_deployed import DAEMON, DRIVERS, HELD, PLAN, deployed
-from tests.plan.fake_hosts import BOOKWORM, FRESH, fake_host
+from tests.plan.fake_hosts import BOOKWORM, FRESH, fake_host, holder
 from tests.plan.fake_machines import (
     A100,
     B200,
@@ -175,6 +176,21 @@ SCENARIOS: dict[str, dict[str, Any]] = {
         consumers={"project": "/srv/advice"},
     ),
     "compose-project-not-there": fake_host(consumers={"project": "/srv/advice"}),
+    "watched": fake_host(
+        BOOKWORM, monitoring={"stack": True, "prometheus": {"alertmanagers": ["http://alerts.example.net:9093"]}}
+    ),
+    "watched-without-a-card": fake_host(BOOKWORM, gpu="none", monitoring={"stack": True}),
+    "watched-by-somebody-else": fake_host(
+        BOOKWORM | {"listeners": [holder(9090, "prometheus", "prometheus.service")]}, monitoring={"stack": True}
+    ),
+    "watched-already": fake_host(
+        BOOKWORM
+        | {
+            "listeners": [holder(9090, "prometheus", PROMETHEUS, "127.0.0.1")],
+            "present": [*BOOKWORM["present"], drop_in(PROMETHEUS)],
+        },
+        monitoring={"stack": True},
+    ),
     # After a deploy: nothing around the card is left to do, and what has drifted since is put right, that alone
     "deployed": deployed(),
     "deployed-hold-lost": deployed(held=tuple(name for name in HELD if name != "libcuda1")),

@@ -27,6 +27,7 @@ RELEVANT = (
     "Adapter | Install",
     "Consumers | Install",
     "Consumers | Point",
+    "Monitoring | Prometheus",
     "Phase",
 )
 

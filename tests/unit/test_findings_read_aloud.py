@@ -71,6 +71,12 @@ def host(**survey: Any) -> list[Finding]:
     return host_checks.host_findings(settings, said, needs(settings, said.present, {"model": 13 * GB}))
 
 
+def watched(watching: dict[str, Any], *listeners: dict[str, Any], present: Sequence[str] = ()) -> list[Finding]:
+    settings = site(monitoring={"stack": True, **watching})
+    said = parse_survey(FRESH | {"listeners": list(listeners), "present": list(present)})
+    return host_checks.host_findings(settings, said, needs(settings, said.present, {"model": 13 * GB}))
+
+
 def unreadable(**place: Any) -> list[Finding]:
     with pytest.raises(SecretError) as problem:
         read_secret(SecretSource("adapter.token", "OLLAMA_ADAPTER_TOKEN", **place))
@@ -138,6 +144,13 @@ CASES: dict[str, Callable[[], Sequence[Finding]]] = {
     "port of a container": lambda: host(listeners=[holder(11434, "docker-proxy", "docker.service")]),
     "port of a process": lambda: host(listeners=[holder(8000, "chroma")]),
     "port of nobody": lambda: host(listeners=[holder(11435, "") | {"pid": 0}]),
+    "alerts that nobody gets": lambda: watched({}),
+    "a port of the monitoring": lambda: watched(
+        {"prometheus": {"alertmanagers": ["http://alerts:9093"]}}, holder(9100, "agent", "agent.service")
+    ),
+    "a Prometheus of somebody else": lambda: watched(
+        {"prometheus": {"alertmanagers": ["http://alerts:9093"]}}, holder(9091, "prometheus", "prometheus.service")
+    ),
     "disk": lambda: host(folders={folder: {"mount": 1, "free": 20 * GB} for folder in FRESH["folders"]}),
     "no token": lambda: token(None),
     "bad token": lambda: token('with a "blank'),

@@ -45,7 +45,7 @@ READS = {
 
 
 @deploy("Prometheus")
-def prometheus(site: Site) -> None:
+def prometheus_stack(site: Site) -> None:
     wanted = units(site)
     if wanted:
         install(site)

@@ -58,6 +58,14 @@ def test_a_host_without_cards_needs_no_driver_and_no_vendors_packages() -> None:
     }
 
 
+def test_a_host_that_watches_itself_needs_prometheus_and_with_cards_nvidias_exporter() -> None:
+    plain = ("prometheus", "prometheus-node-exporter", "prometheus-blackbox-exporter")
+    stack = {"monitoring": {"stack": True}}
+    assert packages(needed(DEBIAN, stack), "monitoring") == (*plain, "datacenter-gpu-manager-exporter")
+    assert packages(needed(DEBIAN, {**stack, "gpu": "none"}), "monitoring") == plain
+    assert "monitoring" not in [group.about for group in needed(DEBIAN, {}).groups]
+
+
 def test_the_machine_that_deploys_gets_its_wheels_on_request() -> None:
     site = {"gpu-01": site_from([{"phase": 1, "prepare": "phase1"}], {})}
     assert [lock.about for lock in needs(site, DEBIAN, MirrorSettings(), controller=True).locks] == ["controller"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from roles.monitoring.prometheus import drop_ins
 from roles.monitoring.prometheus.configuration import configuration, rules_file, subjects
 from roles.site import Site, site_from
 from tests.faults.page import PAGE
@@ -145,3 +147,23 @@ def test_the_rendered_files_satisfy_prometheus_own_tools(
     ):
         done = subprocess.run([tools / command[0], *command[1:]], cwd=tmp_path, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("token", [False, True])
+@pytest.mark.parametrize("name", ["prometheus", "prometheus-node-exporter", "prometheus-blackbox-exporter"])
+def test_the_exposure_of_a_packages_unit_with_our_part_is_at_most_2_5(
+    tools: Path, tmp_path: Path, name: str, token: bool
+) -> None:
+    analyze = shutil.which("systemd-analyze")
+    if analyze is None:
+        pytest.skip("systemd-analyze is not here (apt-get install systemd)")
+    site = site_from([{"monitoring": {"stack": True}, "adapter": {"require_token": token}}], {})
+    unit = f"{name}.service"
+    packages_own = (tools.parents[1] / "lib/systemd/system" / unit).read_text(encoding="utf-8")
+    (tmp_path / unit).write_text(f"{packages_own}\n{drop_ins(site)[unit]}")
+    done = subprocess.run(
+        [analyze, "security", "--offline=true", "--threshold=25", "--no-pager", str(tmp_path / unit)],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert "Overall exposure level" in done.stdout, done.stderr
+    assert done.returncode == 0, done.stdout

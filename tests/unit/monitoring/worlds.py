@@ -33,7 +33,7 @@ def targets(value: float, *jobs: str) -> Series:
     return {f'up{{job="{job}",instance="{job}:1"}}': steady(value) for job in jobs}
 
 
-ANSWERS = 'ollama_adapter_requests_total{route="generate",model="llama2:7b"'
+ANSWERS = 'ollama_adapter_requests_total{route="/api/generate",model="llama2:7b"'
 OF_PHASE_2: Series = {
     **first_tokens(60, 60),
     f"vllm:kv_cache_usage_perc{{{VLLM}}}": steady(0.6),
@@ -42,6 +42,9 @@ OF_PHASE_2: Series = {
     f'vllm:request_success_total{{finished_reason="error",{VLLM}}}': steady(0),
     f'{ANSWERS},status="200"}}': growing(60),
     f'{ANSWERS},status="503"}}': growing(1),
+    # Prometheus' own questions: they count neither way.
+    'ollama_adapter_requests_total{route="/metrics",model="",status="200"}': growing(600),
+    'ollama_adapter_requests_total{route="/ready",model="",status="503"}': growing(600),
     'ollama_adapter_upstream_up{upstream="text",url="http://127.0.0.1:8000"}': steady(1),
 }
 EVERYWHERE: Series = {
