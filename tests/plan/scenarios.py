@@ -179,7 +179,7 @@ SCENARIOS: dict[str, dict[str, Any]] = {
     "watched": fake_host(
         BOOKWORM, monitoring={"stack": True, "prometheus": {"alertmanagers": ["http://alerts.example.net:9093"]}}
     ),
-    "watched-without-a-card": fake_host(BOOKWORM, gpu="none", monitoring={"stack": True}),
+    "watched-without-a-card": fake_host(BOOKWORM, machine=Machine(), gpu="none", monitoring={"stack": True}),
     "watched-by-somebody-else": fake_host(
         BOOKWORM | {"listeners": [holder(9090, "prometheus", "prometheus.service")]}, monitoring={"stack": True}
     ),

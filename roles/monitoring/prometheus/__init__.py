@@ -56,7 +56,7 @@ def prometheus_stack(site: Site) -> None:
 
 
 def units(site: Site) -> tuple[str, ...]:
-    """The units that run on a host; none without the stack."""
+    """The units that run on a host, the timer last; none without the stack."""
     servers = [one.unit for one in site.monitoring.listening(site.gpu).values() if one.unit in MONITORING_UNITS]
     return (*servers, TIMER) if servers else ()
 
@@ -83,17 +83,16 @@ def configure(site: Site) -> None:
 
 
 def run(site: Site) -> None:
+    # The order of units() is one for all hosts, and the timer stands alone: pyinfra puts the steps of all hosts into one order.
     token = (ADAPTER_TOKEN,) if site.adapter.require_token else ()
-    for unit in units(site):
-        if unit == TIMER:
-            unit_current(name="Run llm-metrics by its timer", unit=unit, paths=(f"{UNITS}/{unit}",))
-        else:
-            reads = tuple(f"{PROMETHEUS_ETC}/{name}" for name in READS[unit])
-            secret = token if unit in (PROMETHEUS, BLACKBOX) else ()
-            unit_current(
-                name=f"Have {unit} run with this configuration", unit=unit, paths=(drop_in(unit), *reads, *secret)
-            )
+    for unit in units(site)[:-1]:
+        reads = tuple(f"{PROMETHEUS_ETC}/{name}" for name in READS[unit])
+        secret = token if unit in (PROMETHEUS, BLACKBOX) else ()
+        paths = (drop_in(unit), *reads, *secret)
+        unit_current(name=f"Have {unit} run with this configuration", unit=unit, paths=paths)
         systemd.service(name=f"Have {unit} start at boot", service=unit, enabled=True, running=None)
+    unit_current(name="Run llm-metrics by its timer", unit=TIMER, paths=(f"{UNITS}/{TIMER}",))
+    systemd.service(name=f"Have {TIMER} start at boot", service=TIMER, enabled=True, running=None)
 
 
 def stand_for(site: Site) -> dict[str, str]:
