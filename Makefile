@@ -23,6 +23,10 @@ demo: packages venv  ## two real hosts on this machine, deployed, verified, aske
 demo-down:  ## remove the demo's hosts, network and mirrors; the cache stays
 	@$(SUDO) $(PYTHON) -m lab.demo down
 
+pictures: demo  ## the README's pictures, made from the lab; ten minutes, needs quiet (PICTURES="verify-report")
+	@$(SUDO) $(PYTHON) -m lab.prerequisites pictures
+	@$(SUDO) $(BIN)/python -m lab.pictures $(PICTURES)
+
 test: packages venv check  ## every test but those of test-long and test-faults; those that boot hosts are skipped, with a reason, where the machine cannot
 	@$(SUDO) $(BIN)/python -m tests
 
@@ -62,4 +66,4 @@ bench-host: venv  ## what HOST=… gives its clients: first text, tokens and req
 fuzz: venv  ## ten minutes of bad clients, bad upstreams and bad JSON for the adapter (FUZZ="--minutes 1 --target sse")
 	@$(BIN)/python -m tests.fuzz $(FUZZ)
 
-.PHONY: bench bench-host docs help packages venv demo demo-down test test-long test-quick test-faults check verify soak outage fuzz
+.PHONY: bench bench-host docs help packages venv demo demo-down pictures test test-long test-quick test-faults check verify soak outage fuzz

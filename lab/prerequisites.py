@@ -2,20 +2,23 @@
 
     python3 -m lab.prerequisites packages      apt-get install what is missing (root)
     python3 -m lab.prerequisites environment   make or update .venv from requirements.lock
+    python3 -m lab.prerequisites pictures      what lab.screenshot needs, a browser of 300 MB; no test and no demo wants it (root)
 
-Both look first and do nothing when nothing is missing. Needs nothing but python3.
+All look first and do nothing when nothing is missing. Needs nothing but python3.
 """
 
 from __future__ import annotations
 
 import argparse
 import ctypes
+import functools
 import hashlib
 import importlib.util
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from lab.progress import to_stderr
@@ -29,6 +32,10 @@ MIRROR_TOOLS = {"apt-ftparchive": "apt-utils", "gpg": "gnupg", "zstd": "zstd", "
 # What vLLM's CPU build loads when it runs on this machine itself (lab/engines.py): library -> package.
 ENGINE_LIBRARIES = {"libnuma.so.1": "libnuma1", "libgomp.so.1": "libgomp1"}
 
+# What lab.screenshot runs: tool -> package.
+PICTURE_TOOLS = {"chromium": "chromium", "pngquant": "pngquant"}
+APT_LOCK_WAIT = "DPkg::Lock::Timeout=300"  # seconds, for another apt to end
+
 
 def wanted_packages() -> list[str]:
     """Debian packages that this machine lacks, sorted."""
@@ -41,6 +48,12 @@ def wanted_packages() -> list[str]:
     return sorted(missing)
 
 
+def wanted_for_pictures() -> list[str]:
+    """Debian packages that this machine lacks for pictures of pages, sorted."""
+    path = f"{os.environ.get('PATH', '')}:{TOOL_PATH}"
+    return sorted(package for tool, package in PICTURE_TOOLS.items() if shutil.which(tool, path=path) is None)
+
+
 def _can_load(library: str) -> bool:
     try:
         ctypes.CDLL(library)
@@ -49,9 +62,9 @@ def _can_load(library: str) -> bool:
     return True
 
 
-def install_packages() -> int:
+def install_packages(wanted: Callable[[], list[str]] = wanted_packages) -> int:
     """Install what is missing with the machine's own package manager. Exit status as of a command."""
-    report, missing = to_stderr(), wanted_packages()
+    report, missing = to_stderr(), wanted()
     if not missing:
         return 0
     if shutil.which("apt-get") is None:
@@ -64,13 +77,13 @@ def install_packages() -> int:
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     for command in (
         ["apt-get", "update", "-qq"],
-        ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing],
+        ["apt-get", "install", "-o", APT_LOCK_WAIT, "-y", "-qq", "--no-install-recommends", *missing],
     ):
         done = subprocess.run(command, env=environment, capture_output=True, text=True)
         if done.returncode != 0:
             print(f"{' '.join(command)} failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}", file=sys.stderr)
             return 1
-    left = wanted_packages()
+    left = wanted()
     if left:
         print(f"still missing after apt-get: {' '.join(left)}", file=sys.stderr)
     return 1 if left else 0
@@ -117,8 +130,13 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="python3 -m lab.prerequisites", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=["packages", "environment"])
-    return {"packages": install_packages, "environment": make_environment}[parser.parse_args(arguments).what]()
+    steps: dict[str, Callable[[], int]] = {
+        "packages": install_packages,
+        "environment": make_environment,
+        "pictures": functools.partial(install_packages, wanted_for_pictures),
+    }
+    parser.add_argument("what", choices=list(steps))
+    return steps[parser.parse_args(arguments).what]()
 
 
 if __name__ == "__main__":

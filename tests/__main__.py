@@ -9,6 +9,8 @@ passed, else that of the run that did not.
 Where tests of a few files fail in it, those files run once more by themselves when both runs are over: two cores that are busy with
 the other run make a host or a server late. What passes then is told as such at the end, by name, and is worth a look; what fails
 again has failed. (Whole files: tests of the lab go on from what those before them made of a host.)
+
+At the end each run says which files its time went to (tests/durations.py).
 """
 
 from __future__ import annotations
@@ -21,6 +23,9 @@ import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from tests.durations import by_file
+from tests.durations import told as told_of
 
 RUNS = {"hosts": "lab and not slow", "others": "not lab and not slow"}  # by name, which tests a run has
 FAILED = 1  # pytest's own: tests ran, and some failed
@@ -46,6 +51,8 @@ def run(marks: Mapping[str, str], words: Sequence[str]) -> int:
         for reader in readers:
             reader.join()
         told = {name: WORDS.get(status, f"did not pass (status {status})") for name, status in statuses.items()}
+        for name in marks:
+            told[name] += "".join(f"\n{'':{width}} |   {line}" for line in _times(caches[name]))
         for name, status in statuses.items():
             failed = _failed(caches[name])
             if status == FAILED and failed:
@@ -68,7 +75,7 @@ def run(marks: Mapping[str, str], words: Sequence[str]) -> int:
 
 def _start(expression: str, words: Sequence[str], cache: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "pytest", "-m", expression, "-o", f"cache_dir={cache}", *words],
+        [sys.executable, "-m", "pytest", "-m", expression, "-o", f"cache_dir={cache}", f"--junitxml={cache}.xml", *words],
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
@@ -81,6 +88,15 @@ def _failed(cache: Path) -> list[str]:
     except FileNotFoundError:
         return []
     return sorted(found)
+
+
+def _times(cache: Path) -> list[str]:
+    """Where the time of the last run with this cache went; nothing when it wrote nothing, or ran nothing."""
+    try:
+        files = by_file(cache.with_name(f"{cache.name}.xml").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return []
+    return told_of(files) if files else []
 
 
 def _show(prefix: str, process: subprocess.Popen[str]) -> None:

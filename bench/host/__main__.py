@@ -111,13 +111,15 @@ async def _run(options: Namespace, plan: Plan, targets: list[Target], earlier: d
     earlier_models = {
         name: Identity.read(one["identity"]) for name, one in (earlier["targets"] if earlier else {}).items()
     }
-    against = differences(earlier_models | found)
+    against = differences(earlier_models | found, options.one_model)
     if against:
         print("UNLIKE MODELS: a comparison would be one of models, not of servers", file=sys.stderr)
         print("\n".join(f"  {difference}" for difference in against), file=sys.stderr)
         if not options.compare_unlike:
             print(
-                "  next: name targets of one model, or add --compare-unlike, which marks every table", file=sys.stderr
+                "  next: name targets of one model; or say --one-model if only their names differ, as those of the adapter and\n"
+                "        its vLLM do; or add --compare-unlike, which marks every table",
+                file=sys.stderr,
             )
             return 3
     present = [target for target in targets if target.name in found]
@@ -128,6 +130,7 @@ async def _run(options: Namespace, plan: Plan, targets: list[Target], earlier: d
     results = assembled(plan, present, found, absent, against, measured, load)
     if earlier:
         _put_beside(results, earlier)
+    results["is_one_model"] = options.one_model
     results["comparison"] = [asdict(line) for line in compared(results["rows"])]
     try:
         _write(results, options.output, options.name or f"{datetime.now(timezone.utc):%Y-%m-%d-%H%M%S}")

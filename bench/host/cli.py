@@ -28,8 +28,8 @@ examples:
   python -m bench.host --host gpu-01 --phase1 http://gpu-02:11434      beside another host that is in Phase 1
   python -m bench.host --phase1 http://gpu-01:11434 --name before      one host, first in Phase 1 …
   python -m bench.host --host gpu-01 --beside bench/host/results/before.json     … then in Phase 2, in one table
-  ssh -N -L 8000:127.0.0.1:8000 root@gpu-01 &                  vLLM listens on the host's loopback only
-  python -m bench.host --host gpu-01 --vllm http://127.0.0.1:8000      what the adapter adds; the prefix cache's hits
+  ssh -L 8000:127.0.0.1:8000 root@gpu-01                       vLLM listens on the host's loopback only; in another terminal:
+  python -m bench.host --host gpu-01 --vllm http://127.0.0.1:8000 --one-model      what the adapter adds; the prefix cache's hits
   python -m bench.host --host gpu-01 --concurrency 1,8,64 --requests 200 --max-seconds 3600
   make bench-host HOST=gpu-01 BENCH_HOST="--requests 50"       the same by make
 
@@ -49,7 +49,8 @@ how it counts:
                     not-http, http-503 and so on, error-line (in a stream), bad-answer
 
 models: each target is asked for its model. Where name, family, parameters, quantisation or context differ, nothing is
-measured unless --compare-unlike is there, and then every table says so.
+measured unless --compare-unlike is there, and then every table says so. The adapter and its vLLM call one model by two
+names: --one-model is your word that they do.
 
 exit code: 0 measured; 1 a target could not be measured, or gave no right answer; 2 a wrong option;
            3 unlike models; 130 stopped by Ctrl-C (what there is was written, marked as partial)
@@ -114,6 +115,11 @@ def parser() -> argparse.ArgumentParser:
     )
     add("--seed", type=int, default=1, help=f"lengths and words follow from it {default}")
     add("--salt", default="", help="for the very words of an earlier run; else a new one, so that no cache knows them")
+    add(
+        "--one-model",
+        action="store_true",
+        help="their names are those of one model; parameters, quantisation and so on are compared all the same",
+    )
     add("--compare-unlike", action="store_true", help="measure although the models differ; every table is marked")
     add("--output", type=Path, metavar="DIRECTORY", default=RESULTS, help="where results go (bench/host/results)")
     add("--name", default="", help="of the files (default: date and time)")

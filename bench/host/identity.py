@@ -59,17 +59,19 @@ def of_openai(entry: Mapping[str, Any]) -> Identity:
     )
 
 
-def differences(identities: Mapping[str, Identity]) -> list[str]:
+def differences(identities: Mapping[str, Identity], is_one_model: bool = False) -> list[str]:
     """What speaks against comparing these targets, a sentence each; nothing where they are shown to be alike.
 
     Names are labels, so they differ only where no name or alias is shared. A field that one of two does not tell is no
     difference by itself.
+
+    :param is_one_model: the operator says that the names are those of one model; only what else they tell is compared.
     """
     found = []
     targets = list(identities)
     for number, one in enumerate(targets):
         for other in targets[number + 1 :]:
-            found += _between(one, identities[one], other, identities[other])
+            found += _between(one, identities[one], other, identities[other], is_one_model)
     return found
 
 
@@ -85,9 +87,9 @@ def chosen(names: Sequence[str], wanted: str) -> str:
     raise LookupError(f"it serves {', '.join(names) or 'no model that generates text'}, not {wanted!r}")
 
 
-def _between(one: str, first: Identity, other: str, second: Identity) -> list[str]:
+def _between(one: str, first: Identity, other: str, second: Identity, is_one_model: bool) -> list[str]:
     found = []
-    if not _names(first) & _names(second):
+    if not is_one_model and not _names(first) & _names(second):
         found.append(f"name: {one} serves {first.called}, {other} serves {second.called}")
     for field in FIELDS:
         here, there = getattr(first, field), getattr(second, field)

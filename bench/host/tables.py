@@ -96,6 +96,8 @@ def notes(results: Results) -> list[str]:
         f"load {machine['load_average_before'][0]:.1f} before; {results['seconds']:.0f} s, seed {results['plan']['seed']}",
         results["method"],
     ]
+    if results.get("is_one_model"):
+        found.append("the names of the targets are those of one model: the word of whoever ran it (--one-model)")
     uncounted = sorted({row["target"] for row in results["rows"] if row["uncounted"]})
     if uncounted:
         found.append(

@@ -9,6 +9,8 @@ from pydantic import Field
 from roles.settings import Settings
 
 URL = r"^https?://[^\s/:]+(:\d+)?/?$"
+_TCP = r"tcp://(\[[0-9a-fA-F:]+\]|[^\s/:\[\]]+):\d{1,5}"
+HEALTH_URL = rf"^(https?://[^\s/]+(/\S*)?|{_TCP})$"
 # In Docker Compose's own order: of the first group one, and of the second one beside it.
 FILES = ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml")
 
@@ -23,6 +25,12 @@ class Consumer(Settings):
     port: int = Field(ge=1, le=65535, description="on the host")
     health: str = Field(
         "/health", pattern=r"^(/\S*)?$", description='answers 200 when the service is well; "": the port is open'
+    )
+    health_url: str | None = Field(
+        None,
+        pattern=HEALTH_URL,
+        description="of a service that runs elsewhere, or in no compose project: verify asks this from the host; http(s)://… "
+        "answers 200, tcp://HOST:PORT is open",
     )
 
 

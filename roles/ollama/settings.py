@@ -27,7 +27,12 @@ class OllamaText(OllamaInstance):
     """Key `ollama.text`."""
 
     port: int = Field(11434, ge=1024, le=65535, description="in Phase 1; the adapter takes it over in Phase 2")
-    models: tuple[str, ...] = Field(("llama3.2", "llama2:7b"), min_length=1, description="the text models of Phase 1")
+    models: tuple[str, ...] = Field(
+        ("llama3.2", "llama2:7b", "nomic-embed-text"),
+        min_length=1,
+        description="the models of Phase 1's port; embeddings too, which the adapter has on that port in Phase 2",
+    )
+    max_loaded_models: int = Field(3, ge=1, le=16, description="models in memory at the same time")
 
 
 class OllamaVision(OllamaInstance):

@@ -16,11 +16,7 @@ from tests.lab.test_deploy import Served
 pytestmark = pytest.mark.lab
 STEP = "Consumers | Point the services of the compose project here"
 FOLDER = "/srv/advice"
-SETTINGS = (
-    "--data", f"consumers.project={FOLDER}", "--data", "consumers.health_timeout_s=20",
-    # They ask 11434 for embeddings too, and Phase 1 has what its own server has.
-    "--data", 'ollama.text.models=["llama3.2", "llama2:7b", "nomic-embed-text"]',
-)  # fmt: skip
+SETTINGS = ("--data", f"consumers.project={FOLDER}", "--data", "consumers.health_timeout_s=20")
 SERVICE = Path(__file__).parent / "consumer" / "service.py"
 PORTS = {"notes-service": 8100, "doc-processor": 8101, "upload-service": 8103}
 OLD = {
@@ -118,6 +114,24 @@ def test_a_service_that_somebody_pointed_elsewhere_is_found_and_pointed_back(ope
     assert_all_are_answered(project)
     seen = operator.verify(project, *SETTINGS)
     assert seen.returncode == 0, seen.stdout
+
+
+def test_a_service_outside_of_the_project_is_asked_by_its_health_url(operator: Operator, project: Host) -> None:
+    outside = [
+        {"name": "search", "uses": "text", "port": 8200, "health_url": "http://127.0.0.1:8200/"},
+        {"name": "store", "uses": "nothing", "port": 8200, "health_url": "tcp://127.0.0.1:8200"},
+    ]
+    words = ("--data", f"consumers.services={json.dumps(outside)}", "-k", "test_consumers")
+    project.ssh("systemd-run --unit=search python3 -m http.server --bind 127.0.0.1 8200")
+    project.ssh("timeout 30 sh -c 'until curl -sf http://127.0.0.1:8200/ >/dev/null; do sleep 0.2; done'")
+    seen = operator.verify(project, *words)
+    assert seen.returncode == 0, seen.stdout
+    assert "1 passed" in seen.stdout
+    project.ssh("systemctl stop search")
+    seen = operator.verify(project, *words)
+    assert seen.returncode == 1
+    assert "search at http://127.0.0.1:8200/: expected '200', seen \"no answer: curl: (7) " in seen.stdout
+    assert "store at tcp://127.0.0.1:8200: expected 'open', seen 'no answer: Connection refused'" in seen.stdout
 
 
 def test_a_service_that_does_not_get_well_fails_the_run_with_its_last_lines(operator: Operator, project: Host) -> None:

@@ -170,6 +170,22 @@ def test_unlike_models_are_refused_and_marked_everywhere_when_wanted(
     assert "UNLIKE MODELS" in (tmp_path / "run.svg").read_text()
 
 
+def test_names_alone_may_differ_on_the_operators_word(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with (
+        RecordedServer(quantisation="Q4_0") as adapter,
+        RecordedServer("openai") as vllm,
+        RecordedServer(quantisation="F16") as other,
+    ):
+        urls = "--adapter", adapter.url, "--vllm", vllm.url, "--workloads", "guide"
+        assert run(tmp_path, *urls) == 3
+        assert "say --one-model if only their names differ" in capsys.readouterr().err
+        assert run(tmp_path, *urls, "--one-model") == 0
+        assert not found(tmp_path)["is_unlike"]
+        assert "the word of whoever ran it (--one-model)" in (tmp_path / "run.html").read_text()
+        assert run(tmp_path, *urls, "--one-model", "--phase1", other.url) == 3
+        assert "quantisation: phase1 has F16, adapter has" in capsys.readouterr().err
+
+
 def test_targets_of_an_earlier_run_stand_in_the_same_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with RecordedServer() as server:
         assert run(tmp_path, "--phase1", server.url, "--workloads", "guide", "--name", "before") == 0

@@ -58,6 +58,13 @@ def test_the_thirteen_services_are_told_the_server_that_each_of_them_uses() -> N
             "consumers.services: 'a' is there twice",
         ),
         ({"consumers.services": [{"name": "a", "uses": "txt", "port": 1}]}, "consumers.services[0].uses: "),
+        *(
+            (
+                {"consumers.services": [{"name": "a", "uses": "text", "port": 1, "health_url": url}]},
+                "consumers.services[0].health_url: ",
+            )
+            for url in ("notes-01:8100", "tcp://db-01", "tcp://db-01:5432/x", "http://a b/", "ftp://a/")
+        ),
         (
             {"consumers.services": [{"name": "a", "uses": "text", "prot": 1}]},
             "did you mean consumers.services[0].port?",

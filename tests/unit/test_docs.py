@@ -19,9 +19,16 @@ def test_the_settings_page_is_the_one_the_code_makes() -> None:
 
 @pytest.mark.parametrize("file", PAGES, ids=lambda file: str(file.relative_to(ROOT)))
 def test_every_link_to_a_file_leads_somewhere(file: Path) -> None:
-    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", file.read_text(encoding="utf-8"))
+    text = file.read_text(encoding="utf-8")
+    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text) + re.findall(r'<img src="([^":]+)"', text)
     missing = [link for link in links if not (file.parent / link).exists()]
     assert missing == []
+
+
+def test_pictures_are_small() -> None:
+    sizes = {file.name: file.stat().st_size for file in (ROOT / "docs" / "images").iterdir()}
+    assert sizes
+    assert {name: size for name, size in sizes.items() if size > 300_000} == {}
 
 
 @pytest.mark.parametrize("file", PAGES, ids=lambda file: str(file.relative_to(ROOT)))

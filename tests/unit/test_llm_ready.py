@@ -146,3 +146,7 @@ def test_one_model_that_is_there_may_be_enough() -> None:
         assert ready("ollama", port, *both).returncode == 1
         assert ready("ollama", port, *both, "--some").returncode == 0
         assert ready("ollama", port, "--model", "gone", "--some").returncode == 1
+    with service({**OLLAMA, "/api/show": {"capabilities": ["embedding"]}}) as port:
+        done = ready("ollama", port, *both, "--some")
+        assert (done.returncode, "model gone is not in the list" in done.stderr) == (1, True)
+        assert ready("ollama", port, "--model", "llava:7b", "--some").returncode == 0  # all that is wanted is there

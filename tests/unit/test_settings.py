@@ -25,7 +25,7 @@ def test_nothing_set_gives_the_documented_defaults() -> None:
     assert site.vllm.aliases == ("llama2:7b", "llama2", "llama3.2")
     assert (site.adapter.port, site.ollama.text.port, site.ollama.vision.port) == (11434, 11434, 11435)
     assert site.ollama.vision.models == ("llava:7b", "nomic-embed-text")
-    assert site.ollama.text.models == ("llama3.2", "llama2:7b")
+    assert site.ollama.text.models == ("llama3.2", "llama2:7b", "nomic-embed-text")
 
 
 def test_a_misspelt_key_is_named_with_its_nearest_match() -> None:

@@ -37,6 +37,7 @@ def test_a_failure_in_either_run_is_a_failure(
     said = capfd.readouterr().out
     assert "first  | " in said
     assert ("second | did not pass" in said) is not two
+    assert said.count("1 test took 0:00 min; the slowest files:") == 2
 
 
 def test_a_run_without_a_test_is_no_failure_unless_no_run_has_one(tmp_path: Path) -> None:

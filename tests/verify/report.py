@@ -126,8 +126,38 @@ def page(run: Run) -> str:
     )  # fmt: skip
 
 
-def _by_topic(one: HostResult) -> dict[str, list[Check]]:
+@dataclass(frozen=True)
+class Topic:
+    """The sentences of one topic. `summary` is what a person reads before they open it."""
+
+    name: str
+    checks: Sequence[Check]
+
+    @property
+    def verdict(self) -> str:
+        """As of a host; "" when nothing of it was asked."""
+        bad = [check for check in self.checks if check.outcome == "failed"]
+        if any(not check.is_warning and not check.is_unknown for check in bad):
+            return "critical"
+        if bad:
+            return "unknown" if any(check.is_unknown for check in bad) else "warning"
+        return "ok" if any(check.outcome == "passed" for check in self.checks) else ""
+
+    @property
+    def summary(self) -> str:
+        counts = {
+            "true": sum(check.outcome == "passed" for check in self.checks),
+            "NOT true": sum(check.outcome == "failed" and not check.is_unknown for check in self.checks),
+            "unknown": sum(check.is_unknown for check in self.checks),
+            "not asked": sum(check.outcome == "skipped" for check in self.checks),
+        }
+        return ", ".join(f"{count} {word}" for word, count in counts.items() if count)
+
+
+def _by_topic(one: HostResult) -> list[Topic]:
+    """Topics by name; those of which nothing was asked come last."""
     topics: dict[str, list[Check]] = {}
     for check in one.checks:
         topics.setdefault(check.topic, []).append(check)
-    return topics
+    found = [Topic(name, checks) for name, checks in topics.items()]
+    return sorted(found, key=lambda topic: (not topic.verdict, topic.name.casefold()))

@@ -1,4 +1,4 @@
-"""The services of the compose project that the settings name: well, and pointed at this host's servers."""
+"""The services that use the host: well, and those of the compose project pointed at this host's servers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from roles.consumer_variables import variables
 from roles.site import Site
 from tests.verify.conftest import Expect, Run
 from tests.verify.targets import Target
-from tests.verify.web import Endpoint
+from tests.verify.web import Endpoint, seen_of
+
+HEALTH_TIMEOUT_S = 10
 
 
 @pytest.fixture(scope="session")
@@ -64,3 +66,17 @@ def test_each_service_is_well(
     }
     expect("GET of each service's health on the host: status", dict.fromkeys(answers, 200), answers)
     expect("a connection to each service's port on the host: exit status", dict.fromkeys(open_ports, 0), open_ports)
+
+
+@pytest.mark.full
+def test_each_service_with_a_health_url_is_well(target: Target, site: Site, run: Run, expect: Expect) -> None:
+    named = [one for one in site.consumers.services if one.health_url]
+    if not named:
+        pytest.skip(f"{target.name}: no consumers.services[].health_url is set")
+    wanted, seen = {}, {}
+    for one in named:
+        url = str(one.health_url)
+        key = f"{one.name} at {url}"
+        wanted[key] = "open" if url.startswith("tcp://") else "200"
+        seen[key] = seen_of(target.name, url, run, HEALTH_TIMEOUT_S)
+    expect("consumers.services[].health_url, asked from the host", wanted, seen)

@@ -157,28 +157,24 @@ def test_nothing_that_ollama_text_has_loaded_is_computed_by_the_processor(text: 
     expect_all_on_cards(text)
 
 
-def expect_on_the_card(server: Endpoint, model: str, body: dict[str, object]) -> None:
+def expect_on_the_card(server: Endpoint, model: str) -> None:
     __tracebackhide__ = True
-    server.post(*_use(model, body)).json()
+    embeds = "embedding" in server.post("/api/show", {"model": model}).json()["capabilities"]
+    body: dict[str, object] = {"input": "Hello"} if embeds else {"prompt": "Hello", "options": {"num_predict": 1}}
+    server.post("/api/embed" if embeds else "/api/generate", {"model": model, "stream": False, **body}).json()
     loaded = server.get("/api/ps").json()["models"]
     assert loaded, f"{server.host}: expected {model} to be loaded after it was asked, seen nothing in /api/ps"
     expect_all_on_cards(server)
 
 
-def _use(model: str, body: dict[str, object]) -> tuple[str, dict[str, object]]:
-    return ("/api/embed" if "input" in body else "/api/generate"), {"model": model, "stream": False, **body}
-
-
 @pytest.mark.full
 def test_ollama_vision_runs_on_the_card(vision: Endpoint, site: Site) -> None:
     for model in site.ollama.vision.models:
-        embeds = "embedding" in vision.post("/api/show", {"model": model}).json()["capabilities"]
-        body: dict[str, object] = {"input": "Hello"} if embeds else {"prompt": "Hello", "options": {"num_predict": 1}}
-        expect_on_the_card(vision, model, body)
+        expect_on_the_card(vision, model)
 
 
 @pytest.mark.full
 @pytest.mark.phase(1)
 def test_ollama_text_runs_on_the_card(text: Endpoint, site: Site) -> None:
     for model in site.ollama.text.models:
-        expect_on_the_card(text, model, {"prompt": "Hello", "options": {"num_predict": 1}})
+        expect_on_the_card(text, model)

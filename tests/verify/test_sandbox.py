@@ -1,4 +1,4 @@
-"""Sandboxes as rendered, in systemd's view and in the kernel's; secrets where they belong and nowhere else."""
+"""Sandboxes and secrets: as rendered, in systemd's view and in the kernel's; secrets where they belong and nowhere else."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ import pytest
 
 # A model that is not in memory is loaded first; from a slow disk that takes a while.
 TIMEOUT_S = 180
+_TIMED_OUT = 124  # of timeout(1)
 _HEADERS_END = "\r\n\r\n"
 
 
@@ -68,6 +69,7 @@ class Endpoint:
     base: str
     run: Callable[[str], tuple[int, str, str]]
     token_file: str = ""  # on the host; what clients must send
+    timeout_s: int = TIMEOUT_S
 
     def get(self, path: str) -> Answer:
         return self._ask("GET", path)
@@ -83,7 +85,7 @@ class Endpoint:
         return self._ask("POST", path, "--header", "Content-Type: application/json", "--data-binary", text)
 
     def _ask(self, method: str, path: str, *options: str) -> Answer:
-        command = ["curl", "--silent", "--show-error", "--globoff", "--noproxy", "*", "--max-time", str(TIMEOUT_S)]
+        command = ["curl", "--silent", "--show-error", "--globoff", "--noproxy", "*", "--max-time", str(self.timeout_s)]
         url = self.base + path
         line = shlex.join([*command, "--include", *options, url])
         if self.token_file:  # over standard input: an argument could be seen by every user of the host
@@ -93,6 +95,25 @@ class Endpoint:
         if code:
             return Answer(self.host, f"{method} {url}", 0, "", err.strip() or f"curl ended with status {code}")
         return parse_answer(self.host, f"{method} {url}", out)
+
+
+def seen_of(host: str, url: str, run: Callable[[str], tuple[int, str, str]], timeout_s: int) -> str:
+    """What the host sees of a URL: "200" or another status, "open" for a tcp:// one, else why there was no answer."""
+    if url.startswith("tcp://"):
+        address, _, port = url.removeprefix("tcp://").rpartition(":")
+        open_it = shlex.join(
+            ["timeout", str(timeout_s), "bash", "-c", 'exec 3<>"/dev/tcp/$0/$1"', address.strip("[]"), port]
+        )
+        code, _, err = run(open_it)
+        if code == _TIMED_OUT:
+            return f"no answer within {timeout_s} s"
+        return f"no answer: {_last_line(err).rpartition(': ')[2]}" if code else "open"
+    answer = Endpoint(host, url, run, timeout_s=timeout_s).get("")
+    return str(answer.status) if answer.status else f"no answer: {_last_line(answer.body)}"
+
+
+def _last_line(text: str) -> str:
+    return (text.strip().splitlines() or ["nothing was said"])[-1]
 
 
 def parse_answer(host: str, question: str, text: str) -> Answer:
