@@ -26,7 +26,7 @@ from roles.distribution import COMPONENTS, KEYRINGS, archives
 from roles.docker import repository_key, toolkit_packages
 from roles.docker_packages import ENGINE, compose_package, wanted_packages
 from roles.driver_packages import compute_packages, kernel_headers, pinning
-from roles.layout import adapter_lock, ollama_version, vllm_build
+from roles.layout import GrafanaArchive, adapter_lock, grafana_archive, ollama_version, vllm_build
 from roles.mirrors import MirrorSettings
 from roles.monitoring_packages import packages as monitoring_packages
 from roles.nvidia.plan import DriverPlan
@@ -132,6 +132,7 @@ class Needs:
     models: tuple[HubModel, ...]
     ollama: tuple[OllamaRelease, ...]
     ollama_models: tuple[str, ...]
+    grafana: tuple[GrafanaArchive, ...] = ()
 
 
 def needs(
@@ -160,6 +161,7 @@ def needs(
         models=_once(_model(site) for site in each if site.prepares_phase_2),
         ollama=_once(_ollama(site) for site in each),
         ollama_models=_once(name for site in each for name in (*site.ollama.vision.models, *site.ollama.text.models)),
+        grafana=_once(grafana_archive(site) for site in each if site.monitoring.shows_dashboards),
     )
 
 

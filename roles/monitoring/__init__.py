@@ -15,6 +15,7 @@ from pyinfra.operations import systemd
 
 from roles.host_files import write
 from roles.layout import ADAPTER, ADAPTER_TOKEN, CREDENTIALS, LIBEXEC, OLLAMA_TEXT, OLLAMA_VISION, UNITS, VLLM
+from roles.monitoring.grafana import grafana_pages
 from roles.monitoring.prometheus import prometheus_stack
 from roles.rendering import render
 from roles.settings import reachable_address
@@ -43,6 +44,7 @@ def monitoring(site: Site) -> None:
     write("Write its timer", f"{UNITS}/llm-check.timer", render(__file__, "llm-check.timer", interval=interval))
     systemd.service(name="Run llm-check by its timer", service="llm-check.timer", running=True, enabled=True)
     prometheus_stack(site=site)
+    grafana_pages(site=site)
 
 
 def checks(site: Site) -> dict[str, str]:

@@ -7,7 +7,8 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
-from roles.layout import BLACKBOX, DCGM_EXPORTER, NODE_EXPORTER, PROMETHEUS
+from roles.layout import BLACKBOX, DCGM_EXPORTER, GRAFANA, NODE_EXPORTER, PROMETHEUS
+from roles.monitoring.grafana.settings import GrafanaSettings
 from roles.settings import Settings
 
 ADDRESS = r"^\d{1,3}(\.\d{1,3}){3}$"
@@ -96,6 +97,12 @@ class MonitoringSettings(Settings):
     blackbox: BlackboxSettings = BlackboxSettings()
     dcgm: DcgmSettings = DcgmSettings()
     alerts: AlertSettings = AlertSettings()
+    grafana: GrafanaSettings = GrafanaSettings()
+
+    @property
+    def shows_dashboards(self) -> bool:
+        """Whether Grafana is on this host."""
+        return self.stack and self.grafana.enabled
 
     def listening(self, gpu: str) -> dict[str, Listening]:
         """By the setting that names its port, every server of the stack on a host; none without it. :param gpu: of the site."""
@@ -106,7 +113,7 @@ class MonitoringSettings(Settings):
             "node": Listening(NODE_EXPORTER, self.node.address, self.node.port),
             "blackbox": Listening(BLACKBOX, self.blackbox.address, self.blackbox.port),
             "dcgm": Listening(DCGM_EXPORTER, self.dcgm.address, self.dcgm.port),
+            "grafana": Listening(GRAFANA, self.grafana.address, self.grafana.port),
         }
-        return {
-            f"monitoring.{section}.port": one for section, one in here.items() if section != "dcgm" or gpu == "nvidia"
-        }
+        absent = {"dcgm": gpu != "nvidia", "grafana": not self.grafana.enabled}
+        return {f"monitoring.{section}.port": one for section, one in here.items() if not absent.get(section)}

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from posixpath import basename
 
-from roles.layout import ADAPTER_TOKEN, MONITORING_UNITS, OUR_UNITS, PHASE_TARGETS, drop_in
+from roles.layout import ADAPTER_TOKEN, GRAFANA, GRAFANA_PASSWORD, MONITORING_UNITS, OUR_UNITS, PHASE_TARGETS, drop_in
 from roles.preflight.facts import Listener, Survey
 from roles.preflight.findings import Finding, error, note, warning
 from roles.preflight.needs import Needs
@@ -16,6 +16,7 @@ from roles.site import Site
 SUPPORTED = {"debian": ("12", "13"), "ubuntu": ("22.04", "24.04", "26.04")}
 GB = 10**9
 SHORT_TOKEN = 16  # characters; below that somebody who tries has a chance
+SHORT_PASSWORD = 12
 RESERVE = 2 * GB  # what the system keeps: journal, package manager, temporary files
 
 
@@ -52,7 +53,7 @@ def _ports(site: Site, survey: Survey) -> Iterator[Finding]:
     ports = {"adapter.port": site.adapter.port, "ollama.vision.port": site.ollama.vision.port}
     if site.phase == 2:
         ports["vllm.port"] = site.vllm.port
-    ours = OUR_UNITS | {unit for unit in MONITORING_UNITS if drop_in(unit) in survey.present}
+    ours = OUR_UNITS | {GRAFANA} | {unit for unit in MONITORING_UNITS if drop_in(unit) in survey.present}
     watching = site.monitoring.listening(site.gpu)
     ports |= {key: one.port for key, one in watching.items()}
     for key, port in ports.items():
@@ -66,7 +67,7 @@ def _monitoring(site: Site, survey: Survey) -> Iterator[Finding]:
     """Whether the units of the stack are free for us, and whether anybody is told of an alert."""
     for one in site.monitoring.listening(site.gpu).values():
         holders = [holder for holder in survey.listeners if holder.unit == one.unit]
-        if holders and drop_in(one.unit) not in survey.present:
+        if holders and one.unit in MONITORING_UNITS and drop_in(one.unit) not in survey.present:
             yield error(
                 "monitoring.stack",
                 f"{one.unit} runs on this host already, on port {holders[0].port}, with settings of somebody else",
@@ -154,6 +155,29 @@ def token_findings(site: Site, survey: Survey, token: str | None) -> list[Findin
         return [
             warning(source.setting, f"the token has {len(token)} characters", "openssl rand -hex 32 makes a good one")
         ]
+    return []
+
+
+def password_findings(site: Site, survey: Survey, password: str | None) -> list[Finding]:
+    """Whether Grafana's admin gets a password of the operator's. What it is appears in no finding.
+
+    :param password: what the controller has.
+    """
+    source = site.monitoring.grafana.password
+    if not site.monitoring.shows_dashboards:
+        return []
+    if password is None and GRAFANA_PASSWORD not in survey.present:
+        return [
+            error(
+                source.setting,
+                f"Grafana's admin has no password: {source.place} on this machine is empty, "
+                "and the host has none from an earlier run",
+                f'{source.remedy("…")}, or set monitoring.grafana = {{"enabled": False}}',
+            )
+        ]
+    if password is not None and len(password) < SHORT_PASSWORD:
+        fact = f"the password of Grafana's admin has {len(password)} characters"
+        return [warning(source.setting, fact, "openssl rand -hex 16 makes a good one")]
     return []
 
 

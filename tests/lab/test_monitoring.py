@@ -24,6 +24,7 @@ PATIENCE_S = 20
 ON = (
     "--data", "monitoring.stack=true", "--data", f"monitoring.alerts.patience_s={PATIENCE_S}",
     "--data", "monitoring.prometheus.scrape_interval_s=2", "--data", "monitoring.check_interval_s=10",
+    "--data", "monitoring.grafana.enabled=false",
 )  # fmt: skip
 UNITS = (PROMETHEUS, NODE_EXPORTER, BLACKBOX)
 PORTS = (9090, 9100, 9115)

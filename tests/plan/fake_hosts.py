@@ -35,6 +35,7 @@ def answers(**changed: dict[str, Any]) -> list[dict[str, Any]]:
     texts = {
         "ollama-sums": sums,
         "ollama-archive": "",
+        "grafana-archive": "",
         "hub": json.dumps({"sha": "f" * 40, "siblings": [{"rfilename": "model.safetensors", "size": 13 * GB}]}),
         "hub-file": "{}",
         "docker": "",

@@ -93,6 +93,11 @@ def token(given: str | None, **settings: Any) -> list[Finding]:
     return host_checks.token_findings(wanted, parse_survey(FRESH), given)
 
 
+def password(given: str | None) -> list[Finding]:
+    wanted = site(monitoring={"stack": True})
+    return host_checks.password_findings(wanted, parse_survey(FRESH), given)
+
+
 def mirrors(has_token: bool = True, settings: dict[str, Any] | None = None, **changed: Any) -> list[Finding]:
     wanted = site(**(settings or {}))
     said = {raw.pop("name"): Answer(**raw) for raw in answers(**changed)}
@@ -132,6 +137,12 @@ CASES: dict[str, Callable[[], Sequence[Finding]]] = {
     "token command": lambda: unreadable(command=("no-such-manager", "show", "adapter token")),
     "token command that fails": lambda: unreadable(command=("false",)),
     "token of two words": lambda: unreadable(command=("echo", "two", "words")),
+    "no password for Grafana": lambda: password(None),
+    "short password for Grafana": lambda: password("geheim"),
+    "version of Grafana alone": lambda: of_settings(monitoring={"grafana": {"version": "13.2.3"}}),
+    "no Grafana in the mirror": lambda: mirrors(
+        settings={"monitoring": {"stack": True}}, grafana_archive={"status": 404}
+    ),
     # The host
     "no rights": lambda: host(uid=1000),
     "no systemd": lambda: host(init="docker-init"),

@@ -27,8 +27,9 @@ from roles.layout import (
     UNITS,
     drop_in,
 )
+from roles.monitoring.operations import unit_current
 from roles.monitoring.prometheus.configuration import PLACE_OF_CREDENTIALS, TOKEN_NAME, configuration
-from roles.monitoring.prometheus.operations import configuration_placed, unit_current, units_stopped
+from roles.monitoring.prometheus.operations import configuration_placed, units_stopped
 from roles.monitoring_packages import packages
 from roles.rendering import render
 

@@ -47,34 +47,6 @@ def configuration_placed(folder: str, files: dict[str, str], stand_for: dict[str
     yield StringCommand("printf", "%s", QuoteString(told), "|", PROGRAM, QuoteString(folder))
 
 
-class RunsWith(FactBase[bool]):
-    """Whether a unit runs, systemd knows it as it is on disk, and it was started after each of the files was last written."""
-
-    @staticmethod
-    def default() -> bool:
-        return False
-
-    def command(self, unit: str, paths: tuple[str, ...]) -> str:
-        started = f'$(date -d "$(systemctl show -p ActiveEnterTimestamp --value {unit})" +%s)'
-        newest = f"$(stat -c %Y {' '.join(paths)} | sort -n | tail -n 1)"
-        read = f'[ "$(systemctl show -p NeedDaemonReload --value {unit})" = no ]'
-        return f"systemctl is-active -q {unit} && {read} && [ {started} -ge {newest} ] && echo yes || true"
-
-    def process(self, output: list[str]) -> bool:
-        return output == ["yes"]
-
-
-@operation()
-def unit_current(unit: str, paths: tuple[str, ...]) -> Commands:
-    """Have a unit run with the present content of these files. :param paths: may have the shell's wildcards."""
-    if host.get_fact(RunsWith, unit=unit, paths=paths):
-        host.noop(f"{unit} runs with this configuration")
-        return
-    # Only where it is needed: a daemon-reload takes the cards away from containers that have them by the old way.
-    reload = f'[ "$(systemctl show -p NeedDaemonReload --value {unit})" = no ] || systemctl daemon-reload'
-    yield StringCommand(f"{reload}; systemctl reset-failed {unit} 2>/dev/null; systemctl restart {unit}")
-
-
 class OursToStop(FactBase[list[str]]):
     """Of these units, those that are ours by their drop-in, or by their file, and run or start at boot."""
 

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from bundle import grafana
 from bundle.needs import System, needs
 from roles.mirrors import MirrorSettings
+from roles.pins import pins
 from roles.site import site_from
 
 DEBIAN, NOBLE = System("debian", "12", "bookworm"), System("ubuntu", "24.04", "noble")
@@ -81,6 +83,16 @@ def test_a_wanted_docker_is_wanted_in_the_bundle_too() -> None:
     found = needed(DEBIAN, {"docker": {"version": "26.1.5"}})
     (group,) = [group for group in found.groups if group.about == "Docker"]
     assert (group.version, group.engine) == ("26.1.5", ("docker-ce", "docker-ce-cli"))
+
+
+def test_grafana_comes_with_the_monitoring_of_a_host_and_not_without() -> None:
+    assert needed(DEBIAN, {}).grafana == ()
+    assert needed(DEBIAN, {"monitoring": {"stack": True, "grafana": {"enabled": False}}}).grafana == ()
+    found = needed(DEBIAN, {"monitoring": {"stack": True}}, {"monitoring": {"stack": True}})
+    (artefact,) = grafana.plan(found.grafana, "https://dl.example/release/")
+    assert artefact.path == "grafana-releases/13.2.2/grafana_13.2.2_34846740809_linux_amd64.tar.gz"
+    assert artefact.url == "https://dl.example/release/13.2.2/grafana_13.2.2_34846740809_linux_amd64.tar.gz"
+    assert artefact.sha256s == (pins().grafana.sha256,)
 
 
 def test_what_hosts_share_comes_once() -> None:
