@@ -30,7 +30,7 @@ def site(operator: Operator) -> Operator:
             "phase": 1,
             "nvidia": {"key_fingerprint": key, "toolkit_key_fingerprint": key},
             "ollama": {"text": {"gpus": ["0"]}, "vision": {"gpus": ["1"]}},
-            "monitoring": {"stack": True, "prometheus": {"scrape_interval_s": 2}},
+            "monitoring": {"stack": True, "prometheus": {"scrape_interval_s": 2}, "grafana": {"enabled": False}},
         },
     )
 

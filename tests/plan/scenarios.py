@@ -39,6 +39,9 @@ def packages(*lines: str) -> str:
     return "".join("\t".join(line.split()) + "\n" for line in lines)
 
 
+OPENS: dict[str, Any] = {"grafana": {"password_command": ["echo", "opens-in-the-tests"]}}
+
+
 SCENARIOS: dict[str, dict[str, Any]] = {
     # Distributions
     "ubuntu-24.04-h100": fake_host(),
@@ -177,11 +180,14 @@ SCENARIOS: dict[str, dict[str, Any]] = {
     ),
     "compose-project-not-there": fake_host(consumers={"project": "/srv/advice"}),
     "watched": fake_host(
-        BOOKWORM, monitoring={"stack": True, "prometheus": {"alertmanagers": ["http://alerts.example.net:9093"]}}
+        BOOKWORM,
+        monitoring={"stack": True, "prometheus": {"alertmanagers": ["http://alerts.example.net:9093"]}, **OPENS},
     ),
-    "watched-without-a-card": fake_host(BOOKWORM, machine=Machine(), gpu="none", monitoring={"stack": True}),
+    "watched-without-a-password": fake_host(monitoring={"stack": True}),
+    "watched-without-a-card": fake_host(BOOKWORM, machine=Machine(), gpu="none", monitoring={"stack": True, **OPENS}),
     "watched-by-somebody-else": fake_host(
-        BOOKWORM | {"listeners": [holder(9090, "prometheus", "prometheus.service")]}, monitoring={"stack": True}
+        BOOKWORM | {"listeners": [holder(9090, "prometheus", "prometheus.service")]},
+        monitoring={"stack": True, **OPENS},
     ),
     "watched-already": fake_host(
         BOOKWORM
@@ -189,7 +195,7 @@ SCENARIOS: dict[str, dict[str, Any]] = {
             "listeners": [holder(9090, "prometheus", PROMETHEUS, "127.0.0.1")],
             "present": [*BOOKWORM["present"], drop_in(PROMETHEUS)],
         },
-        monitoring={"stack": True},
+        monitoring={"stack": True, **OPENS},
     ),
     # After a deploy: nothing around the card is left to do, and what has drifted since is put right, that alone
     "deployed": deployed(),
