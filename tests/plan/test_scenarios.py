@@ -28,6 +28,7 @@ RELEVANT = (
     "Consumers | Install",
     "Consumers | Point",
     "Monitoring | Prometheus",
+    "Monitoring | Grafana",
     "Phase",
 )
 

@@ -75,10 +75,10 @@ def configure(site: Site) -> None:
         path=GRAFANA_PASSWORD,
         read=lambda: read_secret(site.monitoring.grafana.password),
     )
-    for path in sorted({path.rpartition("/")[0] for path in (*configuration(site), *dashboards())}):
-        directory(f"Have {path}", path)
+    for folder in ("", "/dashboards", "/provisioning", "/provisioning/dashboards", "/provisioning/datasources"):
+        directory(f"Have {FILES}{folder}", f"{FILES}{folder}")
     for path, text in configuration(site).items():
-        write(f"Write {path.rpartition('/')[2]}", path, text)
+        write(f"Write Grafana's {path.rpartition('/')[2]}", path, text)
     for path, text in dashboards().items():
         write(f"Write the dashboard {path.rpartition('/')[2]}", path, text)
 
