@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 FILES = f"{ETC}/grafana"
 DASHBOARDS = Path(__file__).resolve().parents[1] / "dashboards"
 CREDENTIAL = "admin-password"
+PROVISIONED = ("alerting", "dashboards", "datasources", "plugins")  # one that is missing is an error in its journal
+FOLDERS = ("", "/dashboards", "/provisioning", *(f"/provisioning/{name}" for name in PROVISIONED))
 
 
 @deploy("Grafana")
@@ -75,7 +77,7 @@ def configure(site: Site) -> None:
         path=GRAFANA_PASSWORD,
         read=lambda: read_secret(site.monitoring.grafana.password),
     )
-    for folder in ("", "/dashboards", "/provisioning", "/provisioning/dashboards", "/provisioning/datasources"):
+    for folder in FOLDERS:
         directory(f"Have {FILES}{folder}", f"{FILES}{folder}")
     for path, text in configuration(site).items():
         write(f"Write Grafana's {path.rpartition('/')[2]}", path, text)
