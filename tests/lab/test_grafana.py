@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 import pytest
 
-from lab import Host
+from lab import Host, mirrored
 from roles.layout import GRAFANA, GRAFANA_PASSWORD, GRAFANA_STATE
 from tests.lab.deployments import Operator
 from tests.lab.test_deploy import started_at
@@ -139,10 +139,14 @@ def test_a_dashboard_that_was_changed_by_hand_is_put_back_without_a_restart(oper
 
 
 def test_it_reaches_nothing_outside_of_the_host(operator: Operator, seen: Host) -> None:
-    """What would call home could not: the kernel drops it."""
-    told = seen.ssh(f"systemctl show -p IPAddressDeny -p IPAddressAllow {GRAFANA}").stdout
-    assert "IPAddressDeny=::/0 0.0.0.0/0" in told
-    assert "127.0.0.0/8" in told
+    """What would call home could not: a process among Grafana's own reaches its Prometheus, and not even the lab's mirror."""
+    mirror = mirrored.settings(operator.lab)["mirrors"]["python_index"]
+    among = f"echo $$ > /sys/fs/cgroup$(systemctl show -p ControlGroup --value {GRAFANA})/cgroup.procs; exec"
+    ask = "curl -sS -m 5 -o /dev/null"
+    assert seen.ssh(f"{ask} {mirror}").returncode == 0
+    inside = "http://127.0.0.1:9090/-/healthy"
+    assert seen.ssh(f"sh -c {shlex.quote(f'{among} {ask} {inside}')}").returncode == 0
+    assert seen.ssh(f"sh -c {shlex.quote(f'{among} {ask} {mirror}')}", check=False).returncode != 0
 
 
 def test_the_verification_suite_agrees(operator: Operator, seen: Host) -> None:
