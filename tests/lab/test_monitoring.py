@@ -26,6 +26,7 @@ ON = (
     "--data", "monitoring.prometheus.scrape_interval_s=2", "--data", "monitoring.check_interval_s=10",
 )  # fmt: skip
 UNITS = (PROMETHEUS, NODE_EXPORTER, BLACKBOX)
+DROP_INS = "/etc/systemd/system/prometheus*.d/llm.conf"
 PORTS = (9090, 9100, 9115)
 PROMPT = {"model": "llama2:7b", "prompt": "Say hello", "stream": False, "options": {"num_predict": 4}}
 # Who listens on the ports of the stack, ten times a second.
@@ -160,6 +161,27 @@ def test_what_prometheus_own_tools_refuse_is_not_put_in_place(watched: Host) -> 
     assert "broken.yml" in said.stdout
     assert watched.ssh(f"cd {folder}; find . -type f | sort | xargs sha256sum").stdout == before
     assert watched.ssh("ls /etc/llm").stdout.split().count("prometheus") == 1
+
+
+def test_where_clients_need_a_token_the_monitoring_has_it_and_shows_it_nobody(
+    operator: Operator, watched: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = "planted-secret-of-the-clients"
+    monkeypatch.setenv("OLLAMA_ADAPTER_TOKEN", secret)
+    with_token = (*ON, "--data", "adapter.require_token=true")
+    done = operator.deploy(*with_token, hosts=[watched])
+    assert done.status == 0, done.output
+    assert ask(watched, 11434, "/api/tags")[0] == 401
+    wait_until("every target is up", lambda: set(targets(watched).values()) == {"up"}, 60)
+    wait_until("11434 answers the probe", lambda: value(watched, 'probe_success{server="text"}') == 1, 30)
+    shown = watched.ssh(
+        f"cat /etc/llm/prometheus/*.yml {DROP_INS}; curl -sS 127.0.0.1:9090/api/v1/status/config; systemctl show {PROMETHEUS}"
+    ).stdout
+    assert "adapter-token" in shown
+    assert secret not in shown + done.output
+    again = operator.deploy(*with_token, hosts=[watched])
+    assert again.changed == [], again.output
+    assert operator.deploy(*ON, hosts=[watched]).status == 0
 
 
 def test_nothing_of_it_ever_listened_beyond_loopback(watched: Host) -> None:
