@@ -20,8 +20,8 @@ class RunsWith(FactBase[bool]):
     def command(self, unit: str, paths: tuple[str, ...]) -> str:
         started = f'$(date -d "$(systemctl show -p ActiveEnterTimestamp --value {unit})" +%s)'
         newest = f"$(stat -c %Y {' '.join(paths)} | sort -n | tail -n 1)"
-        read = f'[ "$(systemctl show -p NeedDaemonReload --value {unit})" = no ]'
-        return f"systemctl is-active -q {unit} && {read} && [ {started} -ge {newest} ] && echo yes || true"
+        current = f"systemctl is-active -q {unit} && ! {_is_unread(unit)} && [ {started} -ge {newest} ]"
+        return f"{current} && echo yes || true"
 
     def process(self, output: list[str]) -> bool:
         return output == ["yes"]
@@ -34,8 +34,14 @@ def unit_current(unit: str, paths: tuple[str, ...]) -> Commands:
         host.noop(f"{unit} runs with this configuration")
         return
     # Only where it is needed: a daemon-reload takes the cards away from containers that have them by the old way.
-    reload = f'[ "$(systemctl show -p NeedDaemonReload --value {unit})" = no ] || systemctl daemon-reload'
+    reload = f"if {_is_unread(unit)}; then systemctl daemon-reload; fi"
     yield StringCommand(f"{reload}; systemctl reset-failed {unit} 2>/dev/null; systemctl restart {unit}")
+
+
+def _is_unread(unit: str) -> str:
+    """A command: whether systemd has not read the unit as it is on disk, nor the service that a timer starts."""
+    both = f"{unit} {unit.removesuffix('.timer')}.service" if unit.endswith(".timer") else unit
+    return f"systemctl show -p NeedDaemonReload --value {both} | grep -q yes"
 
 
 class ServiceIsOn(FactBase[bool]):

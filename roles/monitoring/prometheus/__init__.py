@@ -92,7 +92,9 @@ def run(site: Site) -> None:
         paths = (drop_in(unit), *reads, *secret)
         unit_current(name=f"Have {unit} run with this configuration", unit=unit, paths=paths)
         systemd.service(name=f"Have {unit} start at boot", service=unit, enabled=True, running=None)
-    unit_current(name="Run llm-metrics by its timer", unit=TIMER, paths=(f"{UNITS}/{TIMER}",))
+    unit_current(
+        name="Run llm-metrics by its timer", unit=TIMER, paths=tuple(f"{UNITS}/{name}" for name in metrics_units(site))
+    )
     systemd.service(name=f"Have {TIMER} start at boot", service=TIMER, enabled=True, running=None)
 
 

@@ -49,6 +49,7 @@ CARDS = [
     }
     for number in range(2)
 ]
+CARDS[1]["DCGM_FI_DEV_GPU_TEMP"] = "91"  # the one thing that is wrong with this host
 
 
 def of_vllm() -> str:
@@ -100,8 +101,8 @@ def free_ports(count: int) -> list[int]:
 
 
 @contextmanager
-def serving(port: int, bodies: dict[str, str]) -> Iterator[None]:
-    """A server on loopback that answers these paths with these texts."""
+def serving(port: int, bodies: dict[str, str], received: list[Any] | None = None) -> Iterator[None]:
+    """A server on loopback that answers these paths with these texts. :param received: gets the JSON that is posted."""
 
     class Answering(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -111,6 +112,14 @@ def serving(port: int, bodies: dict[str, str]) -> Iterator[None]:
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
+
+        def do_POST(self) -> None:
+            posted = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            if received is not None:
+                received.extend(posted)
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
 
         def log_message(self, format: str, *args: object) -> None: ...
 
@@ -136,8 +145,9 @@ def running(log: Path, *command: str | Path) -> Iterator[None]:
 class Prometheus:
     """A running one."""
 
-    def __init__(self, port: int) -> None:
-        self.base = f"http://127.0.0.1:{port}"
+    def __init__(self, port: int, sent: list[Any]) -> None:
+        """:param sent: what its Alertmanager got."""
+        self.base, self.sent = f"http://127.0.0.1:{port}", sent
 
     def get(self, path: str) -> Any:
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -162,10 +172,14 @@ class Prometheus:
 def prometheus(tools: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
     """A Prometheus that has seen a whole host twice."""
     folder = tmp_path_factory.mktemp("prometheus")
-    own, node, blackbox, dcgm_port, vllm, text, vision, nobody = free_ports(8)
+    own, node, blackbox, dcgm_port, vllm, text, vision, alertmanager, nobody = free_ports(9)
     watching = {
         "stack": True, "node": {"port": node}, "blackbox": {"port": blackbox}, "dcgm": {"port": dcgm_port},
-        "prometheus": {"port": own, "scrape_interval_s": 1, "alertmanagers": [f"http://127.0.0.1:{nobody}"]},
+        "alerts": {"patience_s": 1},
+        "prometheus": {
+            "port": own, "scrape_interval_s": 1,
+            "alertmanagers": [f"http://127.0.0.1:{port}" for port in (alertmanager, nobody)],
+        },
     }  # fmt: skip
     site = site_from(
         [{
@@ -181,6 +195,8 @@ def prometheus(tools: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         "text": ("llama2:7b", "llama3.2:latest"), "vision": ("llava:7b", "nomic-embed-text:latest"),
     }.items()}  # fmt: skip
     with ExitStack() as stack:
+        sent: list[Any] = []
+        stack.enter_context(serving(alertmanager, {}, sent))
         stack.enter_context(serving(vllm, {"/metrics": of_vllm()}))
         stack.enter_context(serving(text, {"/metrics": of_adapter(), "/api/tags": listed["text"]}))
         stack.enter_context(serving(vision, {"/api/tags": listed["vision"]}))
@@ -192,7 +208,7 @@ def prometheus(tools: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
              f"--storage.tsdb.path={folder}/data"),
         ):  # fmt: skip
             stack.enter_context(running(folder / f"{program}.log", tools / program, *words))
-        asked = Prometheus(own)
+        asked = Prometheus(own, sent)
         until("every target is up", lambda: set(asked.health().values()) == {"up"}, asked.health)
         until("two samples of each", lambda: bool(asked.query("rate(vllm:prompt_tokens_total[1m])")), asked.health)
         yield asked
@@ -239,13 +255,24 @@ def test_everything_that_an_expression_reads_is_there(prometheus: Prometheus, na
     assert not unknown, f"no such label: {unknown}: {expression}"
 
 
-def test_on_this_healthy_host_no_alert_is_due_but_that_its_alertmanager_is_not_there(prometheus: Prometheus) -> None:
-    groups = prometheus.get("/api/v1/rules?type=alert")["groups"]
-    rules = [rule for group in groups for rule in group["rules"]]
+def test_only_what_is_wrong_with_this_host_is_due_and_its_alertmanager_gets_it_with_all_that_somebody_must_know(
+    prometheus: Prometheus,
+) -> None:
+    until(
+        "it is sent",
+        lambda: {"GpuHot", "AlertsNotDelivered"} <= {one["labels"]["alertname"] for one in prometheus.sent},
+        list,
+    )
+    (hot,) = [one for one in prometheus.sent if one["labels"]["alertname"] == "GpuHot"][:1]
+    assert (hot["labels"]["host"], hot["labels"]["gpu"], hot["labels"]["severity"]) == ("gpu-01", "1", "warning")
+    assert hot["annotations"]["summary"] == "Card 1 is hot"
+    assert "91 °C on NVIDIA H100 80GB HBM3" in hot["annotations"]["description"]
+    assert "nvidia-smi dmon" in hot["annotations"]["runbook"]
+    rules = [rule for group in prometheus.get("/api/v1/rules?type=alert")["groups"] for rule in group["rules"]]
     assert {rule["health"] for rule in rules} <= {"ok", "unknown"}, [rule.get("lastError") for rule in rules]
-    # The disk of the machine that tests is its own matter.
+    # The disk of the machine that tests is its own matter; one of the two Alertmanagers is not there.
     due = {rule["name"] for rule in rules if rule["state"] != "inactive"} - {"DiskFull", "DiskFillsUp"}
-    assert due <= {"AlertsNotDelivered"}
+    assert due == {"GpuHot", "AlertsNotDelivered"}
 
 
 def test_both_servers_are_asked_for_their_models(prometheus: Prometheus) -> None:
