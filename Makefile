@@ -30,7 +30,7 @@ pictures: demo  ## the README's pictures, made from the lab; ten minutes, needs 
 test: packages venv check  ## every test but those of test-long and test-faults; those that boot hosts are skipped, with a reason, where the machine cannot
 	@$(SUDO) $(BIN)/python -m tests
 
-test-long: packages venv  ## the tests that take minutes each: driver, Docker, bundle, soak, reports of verify; writes docs/long-tests.md
+test-long: packages venv  ## the tests that take minutes each: driver, Docker, bundle, soak, lab, reports of verify; writes docs/long-tests.md
 	@$(SUDO) $(BIN)/python -m tests.long
 
 test-quick: venv check  ## every test that boots no host and starts no vLLM

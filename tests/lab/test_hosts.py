@@ -261,6 +261,7 @@ def test_up_repairs_a_host_whose_supervisor_was_killed(a: Host, lab: Lab) -> Non
     a.reboot()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "moment", ["host.json", "upper/etc", "supervisor.log"], ids=["named", "half written", "being booted"]
 )
@@ -279,6 +280,7 @@ def test_an_up_that_was_killed_midway_converges_when_it_is_run_again(lab: Lab, m
     host.destroy()
 
 
+@pytest.mark.slow
 def test_a_directory_left_by_a_kill_before_the_host_had_a_name_is_no_obstacle(lab: Lab) -> None:
     (lab.directory / "hosts/t-scraps/upper").mkdir(parents=True)
     assert "t-scraps" not in [host.name for host in lab.hosts()]
@@ -287,6 +289,7 @@ def test_a_directory_left_by_a_kill_before_the_host_had_a_name_is_no_obstacle(la
     host.destroy()
 
 
+@pytest.mark.slow
 def test_another_checkout_gets_a_lab_of_its_own_and_destroying_it_leaves_nothing(
     a: Host, lab: Lab, tmp_path: Path
 ) -> None:
@@ -303,6 +306,7 @@ def test_another_checkout_gets_a_lab_of_its_own_and_destroying_it_leaves_nothing
     assert a.ssh("hostname").stdout == f"{a.name}\n"
 
 
+@pytest.mark.slow
 def test_a_killed_build_of_the_base_leaves_no_process_and_its_scraps_are_removed(lab: Lab, tmp_path: Path) -> None:
     script = f"from pathlib import Path; from lab.base import Bases; Bases(Path({str(tmp_path)!r}), print).ensure()"
     builder = subprocess.Popen([sys.executable, "-c", script], cwd=CHECKOUT, stdout=subprocess.DEVNULL)

@@ -15,7 +15,7 @@ from tests.lab.deployments import Operator, Result
 from tests.lab.driver_probes import boot, loaded, version
 from tests.lab.test_refusals import mirror_fault
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.slow]
 OLD, NEW, NEXT = "580.178.04", "580.182.01", "595.91.07"
 Deploy = Callable[..., Result]
 

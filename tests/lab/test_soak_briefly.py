@@ -10,7 +10,7 @@ from tests.soak.promises import are_kept, promises
 from tests.soak.soak import Plan, run
 from tests.soak.targets import LabTarget
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.slow]
 
 
 def test_under_load_with_vllm_killed_and_the_adapter_restarted_no_request_is_lost_that_was_not_told_so(

@@ -437,7 +437,7 @@ def test_the_host_is_told_of_each_phase_what_the_settings_say() -> None:
     assert set(told) == {"1", "2"}
     assert told["1"]["target"] == PHASE_TARGETS[1]
     assert told["2"]["units"] == PHASE_UNITS[2]
-    assert list(told["1"]["models"]) == ["llama3.2", "llama2:7b"]  # type: ignore[call-overload]
+    assert list(told["1"]["models"]) == ["llama3.2", "llama2:7b", "nomic-embed-text"]  # type: ignore[call-overload]
     assert any("manifests/registry.ollama.ai/library/llama3.2/latest" in path for path in told["1"]["models"].values())  # type: ignore[attr-defined]
     assert set(told["2"]["gates"]) == {VISION, VLLM, ADAPTER}  # type: ignore[call-overload]
     assert OLLAMA_TEXT in told["1"]["gates"]  # type: ignore[operator]
