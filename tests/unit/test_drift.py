@@ -142,6 +142,7 @@ def test_the_ports_of_the_monitoring_are_ours_where_the_host_has_one() -> None:
     there = [
         Listener("127.0.0.1", 9090, 21, "prometheus", "prometheus.service"),
         Listener("::", 9100, 22, "prometheus-node", "prometheus-node-exporter.service"),
+        Listener("127.0.0.1", 3001, 24, "grafana", "llm-grafana.service"),
         Listener("0.0.0.0", 9115, 23, "nc", "session-4.scope"),
     ]
     (found,) = listener_findings(HOST, watched, [*LISTENERS, *there])
