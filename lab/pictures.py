@@ -1,7 +1,7 @@
 """The pictures of the README, made from the lab: `make pictures`, or `python -m lab.pictures NAME…` when the demo is up.
 
 verify-report        docs/images/verify-report.png: the page of `make verify` on the demo's hosts; one listens where it should not
-dashboard-overview   docs/images/dashboard-overview.png: a host's own monitoring after a quarter of an hour of traffic
+dashboard-overview   docs/images/dashboard-overview.png: a host's own monitoring after ten minutes of traffic
 bench-host           bench/host/results/lab-adapter.*: the benchmark for operators, on hosts of its own (minutes; needs quiet)
 """
 

@@ -1,6 +1,6 @@
 """Grafana on a real host, played by its stand-in over a real Prometheus: its password, its dashboards, its silence.
 
-LLM_DASHBOARD_KEEP=FILE.html makes traffic for a quarter of an hour and keeps the overview's page (`python -m lab.pictures`).
+LLM_DASHBOARD_KEEP=FILE.html makes traffic for ten minutes and keeps the overview's page (`python -m lab.pictures`).
 """
 
 from __future__ import annotations
@@ -94,11 +94,11 @@ def test_every_dashboard_is_there_and_cannot_be_changed_on_the_page(seen: Host) 
 
 
 def test_traffic_is_drawn(seen: Host) -> None:
-    with traffic(seen, clients=6 if KEEP else 2, wave_s=420):
-        time.sleep(15 * 60 if KEEP else 20)
+    with traffic(seen, clients=6 if KEEP else 2, wave_s=270):
+        time.sleep(10 * 60 if KEEP else 20)
         wait_until("requests are counted", lambda: bool(series(seen, "ollama_adapter_requests_total > 3")), 60)
         if KEEP:
-            Path(KEEP).write_text(answer(seen, "/d/llm-overview?from=now-15m&to=now&width=1600")[1], encoding="utf-8")
+            Path(KEEP).write_text(answer(seen, "/d/llm-overview?from=now-10m&to=now&width=1600")[1], encoding="utf-8")
     status, page = answer(seen, "/d/llm-overview?from=now-5m&to=now")
     assert status == 200
     assert "stand-in for Grafana" in page
