@@ -179,6 +179,7 @@ QUIET: dict[str, tuple[Series, int]] = {
     "Phase 2": (PHASE_2, MINUTES),
     "Phase 1": (PHASE_1, MINUTES),
     "rolled back on the host an hour ago": (PHASE_1 | {"llm_phase_inventory": steady(2)}, 60),
+    "a first deploy that puts 100 GB on the disk within two hours": (PHASE_2 | {AVAILABLE: growing(-GB, 200 * GB)}, 120),
     "a switch that takes four minutes": (
         PHASE_2 | {"llm_phase_as_recorded": f"0x4 1x{MINUTES}", "llm_phase_changing": f"1x4 0x{MINUTES}"},
         30,
