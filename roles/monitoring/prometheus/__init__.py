@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from pyinfra import host
 from pyinfra.api import deploy
-from pyinfra.operations import apt
+from pyinfra.operations import apt, systemd
 
 from roles.host_files import directory, install_program, write
 from roles.layout import (
@@ -90,16 +90,20 @@ def run(site: Site) -> None:
         secret = token if unit in (PROMETHEUS, BLACKBOX) else ()
         paths = (drop_in(unit), *reads, *secret)
         unit_current(name=f"Have {unit} run with this configuration", unit=unit, paths=paths)
+        systemd.service(name=f"Have {unit} start at boot", service=unit, enabled=True, running=None)
     unit_current(
         name="Run llm-metrics by its timer", unit=TIMER, paths=tuple(f"{UNITS}/{name}" for name in metrics_units(site))
     )
+    systemd.service(name=f"Have {TIMER} start at boot", service=TIMER, enabled=True, running=None)
 
 
 def stand_for(site: Site) -> dict[str, str]:
     """What stands for a credential while the configuration is checked: it is there only while its service runs."""
-    if not site.adapter.require_token:
-        return {}
-    return {PLACE_OF_CREDENTIALS.format(unit=unit): ADAPTER_TOKEN for unit in (PROMETHEUS, BLACKBOX)}
+    return (
+        {PLACE_OF_CREDENTIALS.format(unit=unit): ADAPTER_TOKEN for unit in (PROMETHEUS, BLACKBOX)}
+        if (site.adapter.require_token)
+        else {}
+    )
 
 
 def drop_ins(site: Site) -> dict[str, str]:

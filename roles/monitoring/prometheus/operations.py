@@ -47,36 +47,32 @@ def configuration_placed(folder: str, files: dict[str, str], stand_for: dict[str
     yield StringCommand("printf", "%s", QuoteString(told), "|", PROGRAM, QuoteString(folder))
 
 
-class UnitState(FactBase[list[str]]):
-    """Of a unit, "current" when it runs, is known to systemd as it is on disk, and was started after each of the files was last
-    written; "enabled" when it starts at boot."""
+class RunsWith(FactBase[bool]):
+    """Whether a unit runs, systemd knows it as it is on disk, and it was started after each of the files was last written."""
 
     @staticmethod
-    def default() -> list[str]:
-        return []
+    def default() -> bool:
+        return False
 
     def command(self, unit: str, paths: tuple[str, ...]) -> str:
         started = f'$(date -d "$(systemctl show -p ActiveEnterTimestamp --value {unit})" +%s)'
         newest = f"$(stat -c %Y {' '.join(paths)} | sort -n | tail -n 1)"
         current = f"systemctl is-active -q {unit} && ! {_is_unread(unit)} && [ {started} -ge {newest} ]"
-        return f"{current} && echo current; systemctl is-enabled -q {unit} 2>/dev/null && echo enabled; true"
+        return f"{current} && echo yes || true"
 
-    def process(self, output: list[str]) -> list[str]:
-        return output
+    def process(self, output: list[str]) -> bool:
+        return output == ["yes"]
 
 
 @operation()
 def unit_current(unit: str, paths: tuple[str, ...]) -> Commands:
-    """Have a unit run with the present content of these files, and start at boot. :param paths: may have the shell's wildcards."""
-    state: list[str] = host.get_fact(UnitState, unit=unit, paths=paths)
-    if "current" not in state:
-        # Only where it is needed: a daemon-reload takes the cards away from containers that have them by the old way.
-        reload = f"if {_is_unread(unit)}; then systemctl daemon-reload; fi"
-        yield StringCommand(f"{reload}; systemctl reset-failed {unit} 2>/dev/null; systemctl restart {unit}")
-    if "enabled" not in state:
-        yield StringCommand(f"systemctl enable --quiet {unit}")
-    if len(state) == 2:
+    """Have a unit run with the present content of these files. :param paths: may have the shell's wildcards."""
+    if host.get_fact(RunsWith, unit=unit, paths=paths):
         host.noop(f"{unit} runs with this configuration")
+        return
+    # Only where it is needed: a daemon-reload takes the cards away from containers that have them by the old way.
+    reload = f"if {_is_unread(unit)}; then systemctl daemon-reload; fi"
+    yield StringCommand(f"{reload}; systemctl reset-failed {unit} 2>/dev/null; systemctl restart {unit}")
 
 
 def _is_unread(unit: str) -> str:
