@@ -1,7 +1,7 @@
 """docs/on-call.md, followed literally: each symptom is made, the page's own commands are typed, and what they promise is looked at.
 
 The commands are read from the page; HOST, `inventory` and r-… are the lab's. A command of the page that nobody typed here fails the
-last test. Three sections need a card that CUDA takes, which no lab host has: tests named in `ON_A_PRETENDED_CARD` follow them, with
+last test. Four sections need a card that CUDA takes, which no lab host has: tests named in `ON_A_PRETENDED_CARD` follow them, with
 the roles' own playbooks in place of deploy.py.
 """
 

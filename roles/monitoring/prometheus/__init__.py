@@ -100,11 +100,9 @@ def run(site: Site) -> None:
 
 def stand_for(site: Site) -> dict[str, str]:
     """What stands for a credential while the configuration is checked: it is there only while its service runs."""
-    return (
-        {PLACE_OF_CREDENTIALS.format(unit=unit): ADAPTER_TOKEN for unit in (PROMETHEUS, BLACKBOX)}
-        if (site.adapter.require_token)
-        else {}
-    )
+    if not site.adapter.require_token:
+        return {}
+    return {PLACE_OF_CREDENTIALS.format(unit=unit): ADAPTER_TOKEN for unit in (PROMETHEUS, BLACKBOX)}
 
 
 def drop_ins(site: Site) -> dict[str, str]:

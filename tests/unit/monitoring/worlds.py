@@ -29,6 +29,13 @@ def first_tokens(below_half: float, below_ten: float) -> Series:
     return {f'{name},le="{bound}"}}': growing(rate) for bound, rate in by_bound.items()}
 
 
+def first_tokens_until_20(below_half: float, below_ten: float) -> Series:
+    """The same until the twentieth minute, when vLLM ends."""
+    return {
+        name: values.replace(f"x{MINUTES}", "x20 stale") for name, values in first_tokens(below_half, below_ten).items()
+    }
+
+
 def targets(value: float, *jobs: str) -> Series:
     return {f'up{{job="{job}",instance="{job}:1"}}': steady(value) for job in jobs}
 
@@ -151,10 +158,28 @@ FAULTS: dict[str, Fault] = {
         {'prometheus_notifications_errors_total{alertmanager="http://a:9093/api/v2/alerts"}': growing(1)}
     ),
 }
+IN_PHASE_1_AFTER_20 = f"2x20 1x{MINUTES - 21}"
+STOPPED_AFTER_20 = "0+{0}x20 stale"
 QUIET: dict[str, tuple[Series, int]] = {
+    # Somebody goes back to Phase 1 because of what is wrong; what the last minutes of vLLM were like is over then.
+    "gone back for errors and slow answers two minutes ago": (
+        {name: values for name, values in PHASE_2.items() if name not in OF_PHASE_2}
+        | first_tokens_until_20(50, 60)
+        | {
+            f'{ANSWERS},status="503"}}': STOPPED_AFTER_20.format(60),
+            f"vllm:num_preemptions_total{{{VLLM}}}": STOPPED_AFTER_20.format(10),
+            f'vllm:request_success_total{{finished_reason="error",{VLLM}}}': STOPPED_AFTER_20.format(1),
+            'up{job="vllm",instance="vllm:1"}': f"1x20 0x{MINUTES - 21}",
+            'up{job="adapter",instance="adapter:1"}': f"1x20 0x{MINUTES - 21}",
+            "llm_phase_recorded": IN_PHASE_1_AFTER_20,
+            "llm_phase_serving": IN_PHASE_1_AFTER_20,
+        },
+        22,
+    ),
     "Phase 2": (PHASE_2, MINUTES),
     "Phase 1": (PHASE_1, MINUTES),
     "rolled back on the host an hour ago": (PHASE_1 | {"llm_phase_inventory": steady(2)}, 60),
+    "a first deploy that puts 100 GB on the disk within two hours": (PHASE_2 | {AVAILABLE: growing(-GB, 200 * GB)}, 120),
     "a switch that takes four minutes": (
         PHASE_2 | {"llm_phase_as_recorded": f"0x4 1x{MINUTES}", "llm_phase_changing": f"1x4 0x{MINUTES}"},
         30,
