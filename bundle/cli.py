@@ -212,7 +212,8 @@ def mirror_settings(url: str) -> dict[str, str]:
     folders = {
         "distribution": "distribution", "python_index": "python/simple", "torch_cpu_index": "python/simple",
         "python_builds": "python/builds", "hub": "hub", "ollama_releases": "ollama-releases", "ollama_registry": "",
-        "cuda_repositories": "cuda", "container_toolkit": "container-toolkit", "docker": "docker",
+        "grafana_releases": "grafana-releases", "cuda_repositories": "cuda", "container_toolkit": "container-toolkit",
+        "docker": "docker",
     }  # fmt: skip
     return {name: f"{base}/{folder}".rstrip("/") for name, folder in folders.items()}
 

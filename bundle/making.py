@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from bundle import apt, hub, interpreters, manifest, ollama, python_index
+from bundle import apt, grafana, hub, interpreters, manifest, ollama, python_index
 from bundle.artefacts import Artefact
 from bundle.errors import BundleError
 from bundle.fetching import Report, Web, have, part_of, size_of
@@ -48,6 +48,7 @@ def plan(needs: Needs, root: Path, installed: Sequence[str], web: Web, report: R
         report("Ollama and its models")
         found += ollama.plan_releases(needs.ollama, mirrors.ollama_releases, web)
         found += ollama.plan_models(needs.ollama_models, mirrors.ollama_registry, web)
+        found += grafana.plan(needs.grafana, mirrors.grafana_releases)
         if needs.locks:
             index, own = mirrors.python_index or python_index.default_index(), python_index.own_python()
             report(f"wheels ({', '.join(lock.about for lock in needs.locks)})")

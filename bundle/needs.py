@@ -26,8 +26,9 @@ from roles.distribution import COMPONENTS, KEYRINGS, archives
 from roles.docker import repository_key, toolkit_packages
 from roles.docker_packages import ENGINE, compose_package, wanted_packages
 from roles.driver_packages import compute_packages, kernel_headers, pinning
-from roles.layout import adapter_lock, ollama_version, vllm_build
+from roles.layout import GrafanaArchive, adapter_lock, grafana_archive, ollama_version, vllm_build
 from roles.mirrors import MirrorSettings
+from roles.monitoring_packages import packages as monitoring_packages
 from roles.nvidia.plan import DriverPlan
 from roles.nvidia.settings import NvidiaSettings
 from roles.ollama_archive import wanted_sha256
@@ -131,6 +132,7 @@ class Needs:
     models: tuple[HubModel, ...]
     ollama: tuple[OllamaRelease, ...]
     ollama_models: tuple[str, ...]
+    grafana: tuple[GrafanaArchive, ...] = ()
 
 
 def needs(
@@ -159,6 +161,7 @@ def needs(
         models=_once(_model(site) for site in each if site.prepares_phase_2),
         ollama=_once(_ollama(site) for site in each),
         ollama_models=_once(name for site in each for name in (*site.ollama.vision.models, *site.ollama.text.models)),
+        grafana=_once(grafana_archive(site) for site in each if site.monitoring.shows_dashboards),
     )
 
 
@@ -199,6 +202,8 @@ def groups(site: Site, system: System, kernels: Sequence[str]) -> Iterable[Group
             # DKMS wants the headers of the kernel that runs: a host with an older kernel has to come to this one.
             kernel = headers.replace("-headers-", "-image-")
             yield Group(kernel, (kernel,))
+    if site.monitoring.stack:
+        yield Group("monitoring", monitoring_packages(site.gpu))
     if site.docker.source != "none":
         source = site.docker.source
         packages = wanted_packages(source, system.os, system.version)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.lab import Lab
-from lab.mirror import process, repositories
+from lab.mirror import grafana_releases, process, repositories
 from lab.mirror.process import Mirrors
 
 READER_TOKEN = "hf_lab_reader"  # one of the tokens that the lab's hub knows; no secret
@@ -39,11 +39,13 @@ def settings(lab: Lab) -> dict[str, Any]:
             "hub": mirrors.hub_endpoint,
             "ollama_releases": mirrors.ollama_releases,
             "ollama_registry": mirrors.ollama_registry,
+            "grafana_releases": mirrors.grafana_releases,
             "cuda_repositories": mirrors.cuda_repositories,
             "container_toolkit": mirrors.container_toolkit_repository,
             "docker": mirrors.docker_repositories,
         },
         "docker": {"source": "distribution", "key_fingerprint": mirrors.apt_key_fingerprint},
+        "monitoring": {"grafana": {"sha256": grafana_releases.sha256(_served(lab, "grafana"))}},
         "vllm": {
             "model": MODEL,
             "model_revision": revision(lab, MODEL),
@@ -58,6 +60,10 @@ def settings(lab: Lab) -> dict[str, Any]:
 
 def revision(lab: Lab, model: str) -> str:
     """The one revision that the lab's hub has of a model."""
+    return repositories.read(_served(lab, "models"))[model].revision
+
+
+def _served(lab: Lab, content: str) -> Path:
+    """The folder that the running mirrors have something from, by its name in lab.mirror.sites.Content."""
     record = json.loads((lab.mirror_directory / process.RECORD).read_text())
-    folder = Path(json.loads(record["content"])["models"])
-    return repositories.read(folder)[model].revision
+    return Path(json.loads(record["content"])[content])

@@ -1,7 +1,8 @@
 """The pictures of the README, made from the lab: `make pictures`, or `python -m lab.pictures NAME…` when the demo is up.
 
-verify-report   docs/images/verify-report.png: the page of `make verify` on the demo's hosts; one listens where it should not
-bench-host      bench/host/results/lab-adapter.*: the benchmark for operators, on hosts of its own (minutes; needs quiet)
+verify-report        docs/images/verify-report.png: the page of `make verify` on the demo's hosts; one listens where it should not
+dashboard-overview   docs/images/dashboard-overview.png: a host's own monitoring after ten minutes of traffic
+bench-host           bench/host/results/lab-adapter.*: the benchmark for operators, on hosts of its own (minutes; needs quiet)
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import argparse
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -41,6 +43,17 @@ def verify_report(lab: Lab, report: Report) -> None:
     _write(IMAGES / "verify-report.png", page, report)
 
 
+def dashboard_overview(lab: Lab, report: Report) -> None:
+    """Run the lab test of the dashboards with as much traffic as a picture needs. Raises PictureError or LabError."""
+    del lab  # the test has hosts of its own
+    with tempfile.TemporaryDirectory(prefix="llm-lab-dashboard-") as folder:
+        kept = Path(folder) / "overview.html"
+        more = {"LLM_LAB_TEST_SUFFIX": "pic", "LLM_DASHBOARD_KEEP": str(kept)}
+        _run([sys.executable, "-m", "pytest", "-q", "tests/lab/test_grafana.py", "-k", "traffic"], more, expected=0)
+        page = screenshot.take(str(kept), screenshot.View(width=1600, is_full_page=True))
+    _write(IMAGES / "dashboard-overview.png", page, report)
+
+
 def bench_host(lab: Lab, report: Report) -> None:
     """Run the benchmark's own lab test for as long as a picture needs, and keep what it wrote. Raises PictureError."""
     del lab  # the test has hosts of its own
@@ -50,7 +63,11 @@ def bench_host(lab: Lab, report: Report) -> None:
     report(f"     {(results / 'lab-adapter.svg').relative_to(ROOT)}")
 
 
-PICTURES: dict[str, Callable[[Lab, Report], None]] = {"verify-report": verify_report, "bench-host": bench_host}
+PICTURES: dict[str, Callable[[Lab, Report], None]] = {
+    "verify-report": verify_report,
+    "dashboard-overview": dashboard_overview,
+    "bench-host": bench_host,
+}
 
 
 def _run(words: list[str], more: dict[str, str], expected: int) -> None:

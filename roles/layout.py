@@ -20,6 +20,8 @@ LIBEXEC = "/usr/local/lib/llm"
 CREDENTIALS = f"{ETC}/credentials"
 HUB_TOKEN = f"{CREDENTIALS}/hub-token"
 ADAPTER_TOKEN = f"{CREDENTIALS}/adapter-token"
+GRAFANA_PASSWORD = f"{CREDENTIALS}/grafana-password"
+GRAFANA_STATE = "/var/lib/llm-grafana"  # its database; systemd's StateDirectory, a link into /var/lib/private
 ADAPTER_STATE = "/var/lib/ollama-adapter"  # virtual models; systemd's StateDirectory, a link into /var/lib/private
 UNITS = "/etc/systemd/system"
 STATE_FILE = f"{STATE}/state.json"
@@ -27,10 +29,23 @@ STATE_FILE = f"{STATE}/state.json"
 VLLM, VLLM_MODEL = "vllm.service", "vllm-model.service"
 ADAPTER, ADAPTER_SOCKET = "ollama-adapter.service", "ollama-adapter.socket"
 OLLAMA_TEXT, OLLAMA_VISION = "ollama-text.service", "ollama-vision.service"
+GRAFANA = "llm-grafana.service"  # with monitoring.stack; of no phase
 PHASE_TARGETS = {1: "llm-phase1.target", 2: "llm-phase2.target"}
 PHASE_ALIAS = "llm-phase.target"  # what a boot starts: a link to the target of one phase
 PHASE_UNITS = {1: (OLLAMA_VISION, OLLAMA_TEXT), 2: (OLLAMA_VISION, VLLM, ADAPTER_SOCKET, ADAPTER)}
+# Of packages, with a drop-in of ours each, where `monitoring.stack` is set.
+PROMETHEUS, NODE_EXPORTER = "prometheus.service", "prometheus-node-exporter.service"
+BLACKBOX, DCGM_EXPORTER = "prometheus-blackbox-exporter.service", "nvidia-dcgm-exporter.service"
+MONITORING_UNITS = (PROMETHEUS, NODE_EXPORTER, BLACKBOX, DCGM_EXPORTER)
+PROMETHEUS_ETC = f"{ETC}/prometheus"
+METRICS = f"{STATE}/metrics"  # what node_exporter reads of the host's own programs
 OUR_UNITS = frozenset({VLLM, VLLM_MODEL, ADAPTER, ADAPTER_SOCKET, OLLAMA_TEXT, OLLAMA_VISION})
+
+
+def drop_in(unit: str) -> str:
+    """Our part of a unit that came with a package; where it is, the unit is ours to run and to stop."""
+    return f"{UNITS}/{unit}.d/llm.conf"
+
 
 COMPLETE = ".complete"  # written last into a directory of software: without it the directory is half made
 
@@ -53,6 +68,20 @@ class Release:
     @property
     def marker(self) -> str:
         return f"{self.path}/{COMPLETE}"
+
+
+@dataclass(frozen=True)
+class GrafanaArchive:
+    """A release archive of Grafana."""
+
+    version: str
+    build: str
+    sha256: str
+
+    @property
+    def path(self) -> str:
+        """Below the address of the releases."""
+        return f"{self.version}/grafana_{self.version}_{self.build}_linux_amd64.tar.gz"
 
 
 def digest(*parts: str | bytes) -> str:
@@ -102,6 +131,19 @@ def ollama_version(site: Site) -> str:
 
 def ollama_release(site: Site) -> Release:
     return Release(f"{OPT}/ollama", ollama_version(site))
+
+
+def grafana_archive(site: Site) -> GrafanaArchive:
+    """The release to install: the setting, else the pin. roles/site.py has made sure that they do not mix."""
+    said, pin = site.monitoring.grafana, pins().grafana
+    if said.version is None:
+        return GrafanaArchive(pin.version, pin.build, said.sha256 or pin.sha256)
+    return GrafanaArchive(said.version, said.build or "", said.sha256 or "")
+
+
+def grafana_release(site: Site) -> Release:
+    archive = grafana_archive(site)
+    return Release(f"{OPT}/grafana", f"{archive.version}-{archive.build}")
 
 
 def adapter_sources() -> list[tuple[str, bytes]]:

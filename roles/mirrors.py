@@ -33,6 +33,11 @@ class MirrorSettings(Settings):
         "https://github.com/ollama/ollama/releases/download", pattern=URL, description="Ollama archives and checksums"
     )
     ollama_registry: str = Field("https://registry.ollama.ai", pattern=URL, description="Ollama models")
+    grafana_releases: str = Field(
+        "https://dl.grafana.com/grafana/release",
+        pattern=URL,
+        description="Grafana archives, `VERSION/grafana_VERSION_BUILD_linux_amd64.tar.gz`; with `monitoring.stack` only",
+    )
     cuda_repositories: str = Field(
         "https://developer.download.nvidia.com/compute/cuda/repos", pattern=URL, description="driver packages"
     )

@@ -32,6 +32,12 @@ class OllamaPins(Settings):
     sha256: str = Field(pattern=r"^([0-9a-f]{64})?$")
 
 
+class GrafanaPins(Settings):
+    version: str
+    build: str
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
 class ModelPin(Settings):
     """A model of the hub whose revision is known (40 hex digits of the repository's commit)."""
 
@@ -57,6 +63,7 @@ class DockerPins(Settings):
 class Pins(Settings):
     vllm: VllmPins
     ollama: OllamaPins
+    grafana: GrafanaPins
     models: dict[str, ModelPin]
     nvidia: NvidiaPins
     docker: DockerPins

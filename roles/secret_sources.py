@@ -32,12 +32,14 @@ class SecretSource:
     """Where a secret is on the controller: what the command prints, else what is in the file, else in the variable.
 
     key: of its settings, without the last word, such as "vllm.hub_token". The settings refuse a command beside a file.
+    what: the secret is, for messages.
     """
 
     key: str
     variable: str
     file: str | None = None
     command: tuple[str, ...] = ()
+    what: str = "token"
 
     @property
     def setting(self) -> str:
@@ -54,7 +56,9 @@ class SecretSource:
         if self.command:
             return f"correct what {self.place} prints ({self.setting})"
         return (
-            f"correct the token in {self.file} ({self.setting})" if self.file else f"export {self.variable}={example}"
+            f"correct the {self.what} in {self.file} ({self.setting})"
+            if self.file
+            else f"export {self.variable}={example}"
         )
 
 
@@ -95,14 +99,16 @@ def read_secret(source: SecretSource) -> str | None:
         text = os.environ.get(source.variable, "").strip()
     if text and not TOKEN.fullmatch(text):
         lines = len(text.splitlines())
-        cause = f"has {lines} lines" if lines > 1 else "has a blank or a character that no token has"
-        raise SecretError(source.setting, f"what {source.place} gives {cause}", f"a token is one word: {_next(source)}")
+        cause = f"has {lines} lines" if lines > 1 else f"has a blank or a character that no {source.what} has"
+        raise SecretError(
+            source.setting, f"what {source.place} gives {cause}", f"a {source.what} is one word: {_next(source)}"
+        )
     return text or None
 
 
 def _next(source: SecretSource) -> str:
     if source.command:
-        return f"run {source.place} on this machine, it must print the token alone; correct {source.setting}"
+        return f"run {source.place} on this machine, it must print the {source.what} alone; correct {source.setting}"
     return source.remedy("…")
 
 

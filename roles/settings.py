@@ -110,8 +110,9 @@ def _problem(model: type[BaseModel], detail: ErrorDetails) -> str:
     if detail["type"] == "extra_forbidden":
         return unknown_setting(key, fields_at(model, detail["loc"][:-1]))
     text = detail["msg"].removeprefix("Value error, ")
-    # Where the place of a token belongs, somebody may have put the token.
-    shown = "" if any("token" in str(part) for part in detail["loc"]) else f", not {detail['input']!r}"
+    # Where the place of a secret belongs, somebody may have put the secret.
+    secret = any(word in str(part) for part in detail["loc"] for word in ("token", "password"))
+    shown = "" if secret else f", not {detail['input']!r}"
     return f"{key}: {text[:1].lower()}{text[1:]}{shown}"
 
 

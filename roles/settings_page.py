@@ -27,7 +27,9 @@ A host's settings come from `inventory/`: a section is a dictionary (`vllm = {"m
 Secrets are not settings: the hub token is read on the controller from the variable `HF_TOKEN` (or the file that
 `vllm.hub_token_file` names, or what the command `vllm.hub_token_command` prints) and reaches the service as a systemd credential.
 So does the token of the adapter's clients, from `OLLAMA_ADAPTER_TOKEN`, `adapter.token_file` or `adapter.token_command`, if
-`adapter.require_token` is set. Which one decides, and what refuses a host: [secrets](operations.md#secrets).
+`adapter.require_token` is set, and the password of Grafana's `admin`, from `GRAFANA_ADMIN_PASSWORD`,
+`monitoring.grafana.password_file` or `monitoring.grafana.password_command`, with `monitoring.stack`. Which one decides, and
+what refuses a host: [secrets](operations.md#secrets).
 
 ## Names of the original system
 

@@ -149,6 +149,7 @@ def conflicts(site: Site) -> list[str]:
         *_adapter_conflicts(site),
         *_secret_conflicts(site),
         *_consumer_conflicts(site),
+        *_monitoring_conflicts(site),
     ]
 
 
@@ -166,9 +167,14 @@ def _port_conflicts(site: Site) -> Iterable[str]:
         "ollama.vision.port": site.ollama.vision.port,
         "ollama.pull_port": site.ollama.pull_port,
     }
-    for (first, port), (second, other) in combinations(ports.items(), 2):
+    watching = {key: one.port for key, one in site.monitoring.listening(site.gpu).items()}
+    for (first, port), (second, other) in combinations((ports | watching).items(), 2):
         if port == other and {first, second} != {"adapter.port", "ollama.text.port"}:
             yield f"{second}: {other} is taken by {first}; give each its own"
+    for key, port in watching.items():
+        for one in site.consumers.services:
+            if one.port == port:
+                yield f"{key}: {port} is where consumers.services has {one.name}; give each its own"
     if site.adapter.port != site.ollama.text.port:
         yield (
             f"adapter.port: {site.adapter.port} differs from ollama.text.port {site.ollama.text.port}; "
@@ -242,9 +248,23 @@ def _adapter_conflicts(site: Site) -> Iterable[str]:
 
 
 def _secret_conflicts(site: Site) -> Iterable[str]:
-    for source in (site.vllm.hub_token, site.adapter.token):
+    for source in (site.vllm.hub_token, site.adapter.token, site.monitoring.grafana.password):
         if source.file and source.command:
-            yield f"{source.key}_command: {source.key}_file names a place for the same token; set one of them to None"
+            yield (
+                f"{source.key}_command: {source.key}_file names a place for the same {source.what}; "
+                "set one of them to None"
+            )
+
+
+def _monitoring_conflicts(site: Site) -> Iterable[str]:
+    said = site.monitoring.grafana
+    if said.version and not (said.build and said.sha256):
+        yield (
+            f"monitoring.grafana.version: {said.version} needs monitoring.grafana.build and .sha256 too; "
+            f"https://grafana.com/grafana/download/{said.version}?edition=oss has both"
+        )
+    if said.build and not said.version:
+        yield f"monitoring.grafana.build: {said.build} is of a version that is not said; set monitoring.grafana.version"
 
 
 def _consumer_conflicts(site: Site) -> Iterable[str]:

@@ -6,7 +6,7 @@ import platform
 from functools import partial
 from pathlib import Path
 
-from lab.mirror import cache, container_packages, debs, driver_packages, spoilt
+from lab.mirror import cache, container_packages, dcgm_packages, debs, driver_packages, spoilt
 
 DISTRIBUTION = "debian12"
 # uname -m -> (folder of the CUDA repository, Debian's name)
@@ -21,7 +21,8 @@ def ensure(root: Path) -> Path:
         debs.require_tools()
     key = debs.signing_key(root)
     here = Path(__file__).parent
-    sources = [here / f"{name}.py" for name in ("apt_site", "container_packages", "debs", "driver_packages", "spoilt")]
+    names = ("apt_site", "container_packages", "dcgm_packages", "debs", "driver_packages", "spoilt")
+    sources = [here / f"{name}.py" for name in names]
     played = sorted(driver_packages.STAND_INS.glob("nvidia_*"))
     made_from = cache.key_of(*sources, *played, key.fingerprint, platform.machine())
     return cache.build_once(root / f"apt-{made_from}", partial(_make, key))
@@ -42,6 +43,8 @@ def _make(key: debs.SigningKey, target: Path) -> None:
         for deb in driver_packages.driver_packages(version, architecture):
             debs.build(deb, cuda)
     debs.build(driver_packages.subnet_manager(architecture), cuda)
+    for deb in dcgm_packages.dcgm_packages(architecture):
+        debs.build(deb, cuda)
     debs.build(driver_packages.keyring(DISTRIBUTION, folder, key.public(armored=False)), cuda)
     (cuda / CUDA_KEY_FILE).write_bytes(key.public(armored=True))
     publish_driver = partial(debs.publish, key=key, origin="NVIDIA", label="NVIDIA CUDA")

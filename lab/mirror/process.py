@@ -40,6 +40,7 @@ class Mirrors:
     hub_endpoint: str
     ollama_releases: str
     ollama_registry: str
+    grafana_releases: str
     apt_base: str
     cuda_repositories: str
     container_toolkit_repository: str
@@ -58,6 +59,7 @@ def urls(address: str, ports: Ports, *, apt_key_fingerprint: str, pid: int) -> M
         hub_endpoint=f"http://{host}:{ports.hub}",
         ollama_releases=f"{files}/ollama/releases/download",
         ollama_registry=f"http://{host}:{ports.registry}",
+        grafana_releases=f"{files}/grafana/release",
         apt_base=f"{files}/apt",
         cuda_repositories=f"{files}/apt/cuda/repos",
         container_toolkit_repository=f"{files}/apt/libnvidia-container",

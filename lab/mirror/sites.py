@@ -30,6 +30,7 @@ class Content:
     releases: Path | None = None
     apt: Path | None = None
     ollama_models: Path | None = None
+    grafana: Path | None = None
     docker: Path | None = None  # not there before somebody asks for it, see docker_site
 
     def to_json(self) -> str:
@@ -47,7 +48,7 @@ class Content:
 
 @dataclass(frozen=True)
 class Files:
-    """`/simple/` and `/wheels/`, `/ollama/releases/download/`, `/apt/`, `/docker/`."""
+    """`/simple/` and `/wheels/`, `/ollama/releases/download/`, `/grafana/release/`, `/apt/`, `/docker/`."""
 
     content: Content
     name: str = "files"
@@ -56,11 +57,12 @@ class Files:
         """Hand the path to the part it belongs to; `/` tells what there is, for a person with curl."""
         path = request.path
         if path == "/":
-            return text(200, "mirror of the lab: /simple/ /ollama/releases/download/ /apt/ /docker/")
+            return text(200, "mirror of the lab: /simple/ /ollama/releases/download/ /grafana/release/ /apt/ /docker/")
         if path.startswith(("/simple", "/wheels/")):
             return PythonIndex(self.content.wheels).answer(request)
         folders = {
             "/ollama/releases/download/": self.content.releases,
+            "/grafana/release/": self.content.grafana,
             "/apt/": self.content.apt,
             "/docker/": self.content.docker,
         }

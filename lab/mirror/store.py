@@ -9,7 +9,16 @@ from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
-from lab.mirror import apt_site, cache, docker_site, ollama_models, ollama_releases, repositories, wheelhouse
+from lab.mirror import (
+    apt_site,
+    cache,
+    docker_site,
+    grafana_releases,
+    ollama_models,
+    ollama_releases,
+    repositories,
+    wheelhouse,
+)
 from lab.mirror.sites import Content
 
 REPOSITORY_ROOT = Path(__file__).resolve().parents[2]
@@ -44,6 +53,7 @@ def prepare(folder: Path | None = None, lock_files: Iterable[Path] | None = None
         releases=ollama_releases.ensure(root),
         apt=apt_site.ensure(root),
         ollama_models=ollama_models.ensure(root),
+        grafana=grafana_releases.ensure(root),
         docker=docker_site.folder(root),
     )
 

@@ -15,9 +15,11 @@ a pretend bus (pci.csv, see kernel_stand_in.py) the loaded module is the one in 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
 import re
 import sys
+import time
 from pathlib import Path
 
 FOLDER = Path("/etc/llm-lab")
@@ -78,6 +80,41 @@ def value_of(gpu: dict[str, str], field: str, count: int) -> str:
     return gpu.get(field) or DEFAULTS.get(field, "[N/A]")
 
 
+# Columns of `dmon` by letter: name, unit, and the query field, or a value where none is played.
+DMON = {
+    "p": (("pwr", "W", "power.draw"), ("gtemp", "C", "temperature.gpu"), ("mtemp", "C", "-")),
+    "u": (
+        ("sm", "%", "utilization.gpu"), ("mem", "%", "utilization.memory"),
+        *((name, "%", "0") for name in ("enc", "dec", "jpg", "ofa")),
+    ),
+    "c": (("mclk", "MHz", "-"), ("pclk", "MHz", "-")),
+    "v": (("pviol", "%", "0"), ("tviol", "bool", "0")),
+    "m": (("fb", "MB", "memory.used"), ("bar1", "MB", "1"), ("ccpm", "MB", "0")),
+    "e": (("sbecc", "errs", "0"), ("dbecc", "errs", "0"), ("pci", "errs", "0")),
+    "t": (("rxpci", "MB/s", "0"), ("txpci", "MB/s", "0")),
+}  # fmt: skip
+
+
+def dmon(arguments: list[str]) -> int:
+    """`nvidia-smi dmon [-s pucvmet] [-c COUNT]`: a line for each card, every second, until somebody ends it."""
+    parser = argparse.ArgumentParser("nvidia-smi dmon", description="stand-in of the lab", allow_abbrev=False)
+    parser.add_argument("-s", dest="shown", default="puc")
+    parser.add_argument("-c", dest="count", type=int, default=0)
+    options = parser.parse_args(arguments)
+    columns = [column for letter in options.shown for column in DMON[letter]]
+    print("# gpu " + "".join(f"{name:>7}" for name, _, _ in columns))
+    print("# Idx " + "".join(f"{unit:>7}" for _, unit, _ in columns), flush=True)
+    number = 0
+    while not options.count or number < options.count:
+        for index, gpu in enumerate(rows("gpus.csv")):
+            values = [value_of(gpu, field, 1) if "." in field else field for _, _, field in columns]
+            print(f"{index:>5} " + "".join(f"{value if value != '[N/A]' else '-':>7}" for value in values), flush=True)
+        number += 1
+        if number != options.count:
+            time.sleep(1)
+    return 0
+
+
 def with_unit(field: str, value: str) -> str:
     unit = UNITS.get(field.split(".")[0], "")
     return f"{value} {unit}" if unit and value.replace(".", "").isdigit() else value
@@ -94,7 +131,17 @@ def table(header: list[str], lines: list[list[str]], form: set[str]) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Answer one call; the status is that of the real program."""
+    """Answer one call, with `-l` again and again; the status is that of the real program."""
+    if arguments[:1] == ["dmon"]:
+        if (FOLDER / "gpus.csv").is_file() and module_version() != "":
+            return dmon(arguments[1:])
+        arguments = []  # without a driver every call says so
+    if "-l" in arguments:
+        at = arguments.index("-l")
+        while (status := main([*arguments[:at], *arguments[at + 2 :]])) == 0:
+            sys.stdout.flush()
+            time.sleep(float(arguments[at + 1]))
+        return status
     parser = argparse.ArgumentParser("nvidia-smi", description="stand-in of the lab", allow_abbrev=False)
     parser.add_argument("--query-gpu", metavar="FIELDS")
     parser.add_argument("--query-compute-apps", metavar="FIELDS")
@@ -145,4 +192,5 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    with contextlib.suppress(KeyboardInterrupt):
+        sys.exit(main(sys.argv[1:]))

@@ -184,6 +184,10 @@ def declared(site: Site) -> dict[int, tuple[str, str, frozenset[str]]]:
         site.vllm.port: ("vllm.port", "127.0.0.1", frozenset({VLLM})),
         site.adapter.port: ("adapter.port", text_at, text),
         site.ollama.vision.port: ("ollama.vision.port", site.ollama.address, frozenset({OLLAMA_VISION})),
+        **{
+            one.port: (key, one.address, frozenset({one.unit}))
+            for key, one in site.monitoring.listening(site.gpu).items()
+        },
     }
 
 

@@ -1,6 +1,8 @@
 """Monitoring: the host asks its own services every minute; a check that fails is a failed unit with the reason in its journal.
 
 systemctl list-units --failed; journalctl -u llm-check
+
+With `monitoring.stack` the host has Prometheus, exporters and alert rules of its own, see prometheus/.
 """
 
 from __future__ import annotations
@@ -13,6 +15,8 @@ from pyinfra.operations import systemd
 
 from roles.host_files import write
 from roles.layout import ADAPTER, ADAPTER_TOKEN, CREDENTIALS, LIBEXEC, OLLAMA_TEXT, OLLAMA_VISION, UNITS, VLLM
+from roles.monitoring.grafana import grafana_pages
+from roles.monitoring.prometheus import prometheus_stack
 from roles.rendering import render
 from roles.settings import reachable_address
 
@@ -39,6 +43,8 @@ def monitoring(site: Site) -> None:
     )
     write("Write its timer", f"{UNITS}/llm-check.timer", render(__file__, "llm-check.timer", interval=interval))
     systemd.service(name="Run llm-check by its timer", service="llm-check.timer", running=True, enabled=True)
+    prometheus_stack(site=site)
+    grafana_pages(site=site)
 
 
 def checks(site: Site) -> dict[str, str]:

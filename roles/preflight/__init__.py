@@ -24,6 +24,7 @@ from roles.preflight.findings import Finding, as_json, note, refuses, report
 from roles.preflight.host_checks import (
     consumer_findings,
     host_findings,
+    password_findings,
     settings_findings,
     token_findings,
     unreadable_secret,
@@ -125,6 +126,7 @@ def judged(site: Site, seen: Evidence) -> list[Finding]:
         return [without_survey()]
     token, no_token = secret_or_finding(site.vllm.hub_token, site.prepares_phase_2)
     clients_token, no_clients_token = secret_or_finding(site.adapter.token, site.adapter.require_token)
+    password, no_password = secret_or_finding(site.monitoring.grafana.password, site.monitoring.shows_dashboards)
     missing = needs(site, survey.present, {})
     asked = questions(site, missing, token, survey.os, survey.os_version, survey.codename, DOCKER in survey.present)
     if no_token:  # what the hub says to a stranger would only be a second error about it
@@ -139,6 +141,7 @@ def judged(site: Site, seen: Evidence) -> list[Finding]:
         *model_findings(site, seen, survey.model or model_on_hub(answers)),
         *no_token,
         *(no_clients_token or token_findings(site, survey, clients_token)),
+        *(no_password or password_findings(site, survey, password)),
         *mirror_findings(site, missing, answers, token is not None),
     ]
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from posixpath import basename
 
 from roles.facts.survey import Listener, Survey
-from roles.layout import ADAPTER_TOKEN, OUR_UNITS, PHASE_TARGETS
+from roles.layout import ADAPTER_TOKEN, GRAFANA, GRAFANA_PASSWORD, MONITORING_UNITS, OUR_UNITS, PHASE_TARGETS, drop_in
 from roles.preflight.findings import Finding, error, note, warning
 from roles.preflight.needs import Needs
 from roles.secret_sources import SecretError
@@ -16,12 +16,19 @@ from roles.site import Site
 SUPPORTED = {"debian": ("12", "13"), "ubuntu": ("22.04", "24.04", "26.04")}
 GB = 10**9
 SHORT_TOKEN = 16  # characters; below that somebody who tries has a chance
+SHORT_PASSWORD = 12
 RESERVE = 2 * GB  # what the system keeps: journal, package manager, temporary files
 
 
 def host_findings(site: Site, survey: Survey, needs: Needs) -> list[Finding]:
     """Everything about the host that speaks against, or should be known before, the first change."""
-    return [*_platform(site, survey), *_ports(site, survey), *_disk(survey, needs), *_reach(site)]
+    return [
+        *_platform(site, survey),
+        *_ports(site, survey),
+        *_monitoring(site, survey),
+        *_disk(survey, needs),
+        *_reach(site),
+    ]
 
 
 def _platform(site: Site, survey: Survey) -> Iterator[Finding]:
@@ -46,10 +53,32 @@ def _ports(site: Site, survey: Survey) -> Iterator[Finding]:
     ports = {"adapter.port": site.adapter.port, "ollama.vision.port": site.ollama.vision.port}
     if site.phase == 2:
         ports["vllm.port"] = site.vllm.port
+    ours = OUR_UNITS | {GRAFANA} | {unit for unit in MONITORING_UNITS if drop_in(unit) in survey.present}
+    watching = site.monitoring.listening(site.gpu)
+    ports |= {key: one.port for key, one in watching.items()}
     for key, port in ports.items():
         for holder in survey.listeners:
-            if holder.port == port and holder.unit not in OUR_UNITS:
+            # Of a unit that somebody else has set up, another finding says that it cannot be ours too.
+            if holder.port == port and holder.unit not in ours | {one.unit for one in watching.values()}:
                 yield error(f"port {port}", f"{key} is held by {_who(holder)}", _how_to_free(holder, key))
+
+
+def _monitoring(site: Site, survey: Survey) -> Iterator[Finding]:
+    """Whether the units of the stack are free for us, and whether anybody is told of an alert."""
+    for one in site.monitoring.listening(site.gpu).values():
+        holders = [holder for holder in survey.listeners if holder.unit == one.unit]
+        if holders and one.unit in MONITORING_UNITS and drop_in(one.unit) not in survey.present:
+            yield error(
+                "monitoring.stack",
+                f"{one.unit} runs on this host already, on port {holders[0].port}, with settings of somebody else",
+                f"systemctl disable --now {one.unit} on the host, or set monitoring.stack = False",
+            )
+    if site.monitoring.stack and not site.monitoring.prometheus.alertmanagers:
+        yield warning(
+            "monitoring.prometheus.alertmanagers",
+            "nobody is told of an alert: it is seen on Prometheus' page alone",
+            "set monitoring.prometheus.alertmanagers to where yours listens",
+        )
 
 
 def _who(holder: Listener) -> str:
@@ -126,6 +155,29 @@ def token_findings(site: Site, survey: Survey, token: str | None) -> list[Findin
         return [
             warning(source.setting, f"the token has {len(token)} characters", "openssl rand -hex 32 makes a good one")
         ]
+    return []
+
+
+def password_findings(site: Site, survey: Survey, password: str | None) -> list[Finding]:
+    """Whether Grafana's admin gets a password of the operator's. What it is appears in no finding.
+
+    :param password: what the controller has.
+    """
+    source = site.monitoring.grafana.password
+    if not site.monitoring.shows_dashboards:
+        return []
+    if password is None and GRAFANA_PASSWORD not in survey.present:
+        return [
+            error(
+                source.setting,
+                f"Grafana's admin has no password: {source.place} on this machine is empty, "
+                "and the host has none from an earlier run",
+                f'{source.remedy("…")}, or set monitoring.grafana = {{"enabled": False}}',
+            )
+        ]
+    if password is not None and len(password) < SHORT_PASSWORD:
+        fact = f"the password of Grafana's admin has {len(password)} characters"
+        return [warning(source.setting, fact, "openssl rand -hex 16 makes a good one")]
     return []
 
 

@@ -13,7 +13,7 @@ from urllib.parse import quote
 from roles.apt_repositories import cuda_repository, docker_repository, toolkit_key
 from roles.distribution import KEYRINGS, archives
 from roles.facts.survey import Answer, ModelSeen, Question
-from roles.layout import ollama_version, vllm_build
+from roles.layout import grafana_archive, ollama_version, vllm_build
 from roles.model_names import PUBLIC, registry_place
 from roles.ollama_archive import published_sha256, wanted_sha256
 from roles.pins import pins
@@ -44,6 +44,9 @@ def questions(
         release = f"{mirrors.ollama_releases.rstrip('/')}/v{ollama_version(site)}"
         asked.append(Question("ollama-sums", f"{release}/sha256sum.txt"))
         asked.append(Question("ollama-archive", f"{release}/{pins().ollama.archive}", method="HEAD"))
+    if missing.grafana:
+        grafana = f"{mirrors.grafana_releases.rstrip('/')}/{grafana_archive(site).path}"
+        asked.append(Question("grafana-archive", grafana, method="HEAD"))
     for name in sorted({*missing.text_models, *missing.vision_models}):
         registry, path, tag = registry_place(name)
         base = mirrors.ollama_registry.rstrip("/") if registry == PUBLIC else f"https://{registry}"
@@ -98,6 +101,7 @@ def mirror_findings(site: Site, missing: Needs, answers: Answers, has_token: boo
         *_unavailable(answers, "index", "mirrors.python_index", "the package index"),
         *_torch(site, missing, answers),
         *_ollama_archive(site, answers),
+        *_unavailable(answers, "grafana-archive", _grafana_key(site), "Grafana's release archive"),
         *_registry(answers),
         *(
             finding
@@ -159,6 +163,10 @@ def _ollama_archive(site: Site, answers: Answers) -> Iterator[Finding]:
             f"{wanted[:12]}… is not the checksum of the release, which is {published[:12]}… says {answers['ollama-sums'].url}",
             "the archive may have been replaced: compare both with the page of the release before you change ollama.sha256",
         )
+
+
+def _grafana_key(site: Site) -> str:
+    return "monitoring.grafana.version" if site.monitoring.grafana.version else "mirrors.grafana_releases"
 
 
 def _registry(answers: Answers) -> Iterator[Finding]:

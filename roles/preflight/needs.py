@@ -9,8 +9,11 @@ from roles.apt_repositories import KEYRINGS
 from roles.distribution import SOURCES
 from roles.layout import (
     ADAPTER_TOKEN,
+    GRAFANA_PASSWORD,
     OPT,
     adapter_release,
+    drop_in,
+    grafana_release,
     ollama_home,
     ollama_manifest,
     ollama_release,
@@ -28,6 +31,7 @@ OLLAMA_BYTES = {
     "none": int(0.2 * GB),
     "nvidia": 6 * GB,
 }  # the release carries CUDA libraries; archive and content side by side
+GRAFANA_BYTES = int(1.2 * GB)  # archive and content side by side
 DRIVER_KEY = f"{KEYRINGS}/nvidia-cuda.gpg"
 TOOLKIT_KEY = f"{KEYRINGS}/nvidia-container-toolkit.gpg"
 
@@ -40,6 +44,7 @@ class Needs:
     vllm: bool
     adapter: bool
     ollama: bool
+    grafana: bool
     model: bool
     distribution_source: bool
     driver_source: bool
@@ -59,6 +64,9 @@ def paths_to_look_for(site: Site) -> list[str]:
     models += [ollama_manifest("vision", m) for m in site.ollama.vision.models]
     releases = [uv_release(), vllm_release(site), adapter_release(), ollama_release(site)]
     secrets = [ADAPTER_TOKEN] if site.adapter.require_token else []
+    if site.monitoring.shows_dashboards:
+        releases.append(grafana_release(site))
+        secrets.append(GRAFANA_PASSWORD)
     return [
         *(release.marker for release in releases),
         snapshot(site).marker,
@@ -67,6 +75,7 @@ def paths_to_look_for(site: Site) -> list[str]:
         DRIVER_KEY,
         TOOLKIT_KEY,
         *secrets,
+        *(drop_in(one.unit) for one in site.monitoring.listening(site.gpu).values()),
         *(path for group in site.consumers.wanted_files for path in group),
     ]
 
@@ -83,6 +92,7 @@ def needs(site: Site, present: Collection[str], sizes: dict[str, int]) -> Needs:
     both = site.prepares_phase_2
     vllm = both and vllm_release(site).marker not in present
     ollama = ollama_release(site).marker not in present
+    grafana = site.monitoring.shows_dashboards and grafana_release(site).marker not in present
     model = both and snapshot(site).marker not in present
     text = tuple(m for m in site.ollama.text.models if ollama_manifest("text", m) not in present)
     vision = tuple(m for m in site.ollama.vision.models if ollama_manifest("vision", m) not in present)
@@ -91,6 +101,7 @@ def needs(site: Site, present: Collection[str], sizes: dict[str, int]) -> Needs:
         vllm=vllm,
         adapter=both and adapter_release().marker not in present,
         ollama=ollama,
+        grafana=grafana,
         model=model,
         distribution_source=site.mirrors.distribution is not None and SOURCES not in present,
         driver_source=DRIVER_KEY not in present,
@@ -98,7 +109,7 @@ def needs(site: Site, present: Collection[str], sizes: dict[str, int]) -> Needs:
         text_models=text,
         vision_models=vision,
         bytes_by_folder={
-            OPT: vllm * VLLM_BYTES[vllm_build(site).kind] + ollama * OLLAMA_BYTES[site.gpu],
+            OPT: vllm * VLLM_BYTES[vllm_build(site).kind] + ollama * OLLAMA_BYTES[site.gpu] + grafana * GRAFANA_BYTES,
             site.vllm.hub_cache: model * sizes.get("model", 0),
             ollama_home("text"): sum(sizes.get(name, 0) for name in text),
             ollama_home("vision"): sum(sizes.get(name, 0) for name in vision),

@@ -12,6 +12,7 @@ PROGRAMS = (
     "systemctl ",
     "journalctl ",
     "cat ",
+    "curl ",
     "uname ",
     "dkms ",
     "nvidia-smi",

@@ -1,7 +1,7 @@
 """docs/on-call.md, followed literally: each symptom is made, the page's own commands are typed, and what they promise is looked at.
 
 The commands are read from the page; HOST, `inventory` and r-… are the lab's. A command of the page that nobody typed here fails the
-last test. Three sections need a card that CUDA takes, which no lab host has: tests named in `ON_A_PRETENDED_CARD` follow them, with
+last test. Four sections need a card that CUDA takes, which no lab host has: tests named in `ON_A_PRETENDED_CARD` follow them, with
 the roles' own playbooks in place of deploy.py.
 """
 
@@ -35,9 +35,11 @@ NO_TOKEN = "Clients get 401 from 11434"
 FAILED = "vllm.service is failed"
 DAMAGED = "vLLM does not start, and its last lines speak of the model's files"
 VISION = "Vision (11435) does not answer"
+LOAD = "Watch the load"
 ON_A_PRETENDED_CARD = {
     'nvidia-smi says "Driver/library version mismatch"': "tests/lab/test_nvidia_role.py",
     'nvidia-smi "couldn\'t communicate with the NVIDIA driver" after a reboot': "tests/lab/test_driver_under_change.py",
+    "Watch the cards": "tests/lab/test_deploy_with_cards.py",
     "A container does not see the cards": "tests/lab/test_container_cards.py",
 }
 WITHOUT_COMMANDS = {"A deploy was refused", "A deploy failed on a host", "A deploy stopped in the middle"}
@@ -257,6 +259,17 @@ def test_vision_does_not_answer(host: Host, engineer: Engineer, record: Record) 
         serves_vision(host)
     assert watch.text_after() == 0
     record("followed: vision served again, text was not affected", watch.text_after())
+
+
+@pytest.mark.fault(f"on call: {LOAD}")
+def test_watch_the_load(host: Host, engineer: Engineer, record: Record) -> None:
+    (command,) = SECTIONS[LOAD]
+    assert ask(host, 11434, "/api/generate", TEXT)[0] == 200
+    said = engineer.types(LOAD, command)
+    seen = {line.partition("{")[0] for line in said.splitlines()}
+    assert {"vllm:num_requests_running", "vllm:num_requests_waiting", "vllm:kv_cache_usage_perc"} <= seen
+    assert "vllm:num_preemptions_total" in seen
+    record("followed: requests that run and wait, the KV cache and preemptions were shown", None)
 
 
 @pytest.mark.fault("on call: a deploy was refused; failed on a host; stopped in the middle")

@@ -38,6 +38,7 @@ def answers(**changed: dict[str, Any]) -> list[dict[str, Any]]:
         "ollama-archive": "",
         "hub": json.dumps({"sha": "f" * 40, "siblings": [{"rfilename": "model.safetensors", "size": LLAMA_2_7B[1]}]}),
         "hub-file": json.dumps(LLAMA_2_7B[0]),
+        "grafana-archive": "",
         "docker": "",
         "cuda": "",
         "toolkit": "",

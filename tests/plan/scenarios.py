@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from roles.layout import PROMETHEUS, drop_in
 from roles.nvidia import NOT_BY_NIGHT, NOUVEAU
 from tests.fake_models import LLAMA_2_13B, LLAMA_2_70B_AWQ
 from tests.plan.fake_deployed import DAEMON, DRIVERS, HELD, PLAN, deployed
-from tests.plan.fake_hosts import BOOKWORM, FRESH, answers_with, fake_host
+from tests.plan.fake_hosts import BOOKWORM, FRESH, answers_with, fake_host, holder
 from tests.plan.fake_machines import (
     A100,
     A100_40,
@@ -43,6 +44,9 @@ SEVENTY_AWQ = {"model": "someone/Llama-2-70B-AWQ", "model_revision": "b" * 40}
 def packages(*lines: str) -> str:
     """What dpkg-query prints for `name version status`."""
     return "".join("\t".join(line.split()) + "\n" for line in lines)
+
+
+OPENS: dict[str, Any] = {"grafana": {"password_command": ["echo", "opens-in-the-tests"]}}
 
 
 SCENARIOS: dict[str, dict[str, Any]] = {
@@ -203,6 +207,24 @@ SCENARIOS: dict[str, dict[str, Any]] = {
         consumers={"project": "/srv/advice"},
     ),
     "compose-project-not-there": fake_host(consumers={"project": "/srv/advice"}),
+    "watched": fake_host(
+        BOOKWORM,
+        monitoring={"stack": True, "prometheus": {"alertmanagers": ["http://alerts.example.net:9093"]}, **OPENS},
+    ),
+    "watched-without-a-password": fake_host(monitoring={"stack": True}),
+    "watched-without-a-card": fake_host(BOOKWORM, machine=Machine(), gpu="none", monitoring={"stack": True, **OPENS}),
+    "watched-by-somebody-else": fake_host(
+        BOOKWORM | {"listeners": [holder(9090, "prometheus", "prometheus.service")]},
+        monitoring={"stack": True, **OPENS},
+    ),
+    "watched-already": fake_host(
+        BOOKWORM
+        | {
+            "listeners": [holder(9090, "prometheus", PROMETHEUS, "127.0.0.1")],
+            "present": [*BOOKWORM["present"], drop_in(PROMETHEUS)],
+        },
+        monitoring={"stack": True, **OPENS},
+    ),
     # After a deploy: nothing around the card is left to do, and what has drifted since is put right, that alone
     "deployed": deployed(),
     "deployed-hold-lost": deployed(held=tuple(name for name in HELD if name != "libcuda1")),

@@ -27,6 +27,8 @@ RELEVANT = (
     "Adapter | Install",
     "Consumers | Install",
     "Consumers | Point",
+    "Monitoring | Prometheus",
+    "Monitoring | Grafana",
     "Phase",
 )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.plan.conftest import Pyinfra
 from tests.plan.fake_hosts import BOOKWORM, fake_host, in_phase
 from tests.plan.fake_machines import L4, NO_CARD, ONE_H100, P100, Machine
+from tests.plan.scenarios import OPENS
 
 SWITCH = "Phase | Have the host in its phase; when that does not come up, in the one that served before"
 # Of every setting and fact that a role branches on, at least two values.
@@ -13,13 +14,19 @@ HOSTS = {
     "phase-1": fake_host(machine=ONE_H100, phase=1, docker={"version": "28.0.1"}),
     "phase-1-alone": fake_host(BOOKWORM, machine=Machine((P100,)), phase=1, docker={"source": "distribution"}),
     "no-card": fake_host(
-        BOOKWORM, machine=NO_CARD, gpu="none", docker={"source": "none"}, ollama={"vision": {"models": ["llava:7b"]}}
+        BOOKWORM,
+        machine=NO_CARD,
+        gpu="none",
+        docker={"source": "none"},
+        ollama={"vision": {"models": ["llava:7b"]}},
+        monitoring={"stack": True, **OPENS},
     ),
     "another-model": fake_host(
         machine=Machine((L4,) * 2, switches=1),
         vllm={"model": "meta-llama/Llama-2-7b-hf", "tensor_parallel_size": 2},
         ollama={"version": "0.31.0", "sha256": "a" * 64},
         adapter={"require_token": True},
+        monitoring={"stack": True, "grafana": {"enabled": False}},
     ),
 }
 

@@ -138,6 +138,20 @@ def test_a_port_of_ours_on_which_nobody_listens_is_named_where_its_phase_serves(
     assert list(listener_findings(HOST, PHASE_1, [text, LISTENERS[2]])) == []
 
 
+def test_the_ports_of_the_monitoring_are_ours_where_the_host_has_one() -> None:
+    watched = site_from([{"gpu": "none", "monitoring": {"stack": True, "node": {"address": "0.0.0.0"}}}], {})
+    there = [
+        Listener("127.0.0.1", 9090, 21, "prometheus", "prometheus.service"),
+        Listener("::", 9100, 22, "prometheus-node", "prometheus-node-exporter.service"),
+        Listener("127.0.0.1", 3001, 24, "grafana", "llm-grafana.service"),
+        Listener("0.0.0.0", 9115, 23, "nc", "session-4.scope"),
+    ]
+    (found,) = listener_findings(HOST, watched, [*LISTENERS, *there])
+    assert (found.what, found.found) == ("port 9115", "session-4.scope on 0.0.0.0")
+    assert "prometheus-blackbox-exporter.service on 127.0.0.1 (monitoring.blackbox.port)" in found.expected
+    assert other_listeners(watched, [*LISTENERS, *there]) == []
+
+
 def test_who_else_is_reachable_from_outside_is_a_note_and_no_drift() -> None:
     others = [Listener("0.0.0.0", 9100, 7, "node_exporter", ""), Listener("127.0.0.1", 9200, 8, "java", "")]
     assert other_listeners(SITE, [*LISTENERS, *others]) == ["reachable from outside, and not ours: 9100 node_exporter"]

@@ -87,6 +87,12 @@ def host(**survey: Any) -> list[Finding]:
     return host_checks.host_findings(settings, said, needs(settings, said.present, {"model": 13 * GB}))
 
 
+def watched(watching: dict[str, Any], *listeners: dict[str, Any], present: Sequence[str] = ()) -> list[Finding]:
+    settings = site(monitoring={"stack": True, **watching})
+    said = parse_survey(FRESH | {"listeners": list(listeners), "present": list(present)})
+    return host_checks.host_findings(settings, said, needs(settings, said.present, {"model": 13 * GB}))
+
+
 def unreadable(**place: Any) -> list[Finding]:
     with pytest.raises(SecretError) as problem:
         read_secret(SecretSource("adapter.token", "OLLAMA_ADAPTER_TOKEN", **place))
@@ -101,6 +107,11 @@ def consumers(**settings: Any) -> list[Finding]:
 def token(given: str | None, **settings: Any) -> list[Finding]:
     wanted = site(adapter={"require_token": True, **settings})
     return host_checks.token_findings(wanted, parse_survey(FRESH), given)
+
+
+def password(given: str | None) -> list[Finding]:
+    wanted = site(monitoring={"stack": True})
+    return host_checks.password_findings(wanted, parse_survey(FRESH), given)
 
 
 def mirrors(has_token: bool = True, settings: dict[str, Any] | None = None, **changed: Any) -> list[Finding]:
@@ -142,6 +153,12 @@ CASES: dict[str, Callable[[], Sequence[Finding]]] = {
     "token command": lambda: unreadable(command=("no-such-manager", "show", "adapter token")),
     "token command that fails": lambda: unreadable(command=("false",)),
     "token of two words": lambda: unreadable(command=("echo", "two", "words")),
+    "no password for Grafana": lambda: password(None),
+    "short password for Grafana": lambda: password("geheim"),
+    "version of Grafana alone": lambda: of_settings(monitoring={"grafana": {"version": "13.2.3"}}),
+    "no Grafana in the mirror": lambda: mirrors(
+        settings={"monitoring": {"stack": True}}, grafana_archive={"status": 404}
+    ),
     # The host
     "no rights": lambda: host(uid=1000),
     "no systemd": lambda: host(init="docker-init"),
@@ -154,6 +171,13 @@ CASES: dict[str, Callable[[], Sequence[Finding]]] = {
     "port of a container": lambda: host(listeners=[holder(11434, "docker-proxy", "docker.service")]),
     "port of a process": lambda: host(listeners=[holder(8000, "chroma")]),
     "port of nobody": lambda: host(listeners=[holder(11435, "") | {"pid": 0}]),
+    "alerts that nobody gets": lambda: watched({}),
+    "a port of the monitoring": lambda: watched(
+        {"prometheus": {"alertmanagers": ["http://alerts:9093"]}}, holder(9100, "agent", "agent.service")
+    ),
+    "a Prometheus of somebody else": lambda: watched(
+        {"prometheus": {"alertmanagers": ["http://alerts:9093"]}}, holder(9091, "prometheus", "prometheus.service")
+    ),
     "disk": lambda: host(folders={folder: {"mount": 1, "free": 20 * GB} for folder in FRESH["folders"]}),
     "no token": lambda: token(None),
     "bad token": lambda: token('with a "blank'),

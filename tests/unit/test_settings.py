@@ -78,10 +78,33 @@ def test_the_whole_card_is_a_valid_memory_fraction() -> None:
         ({"vllm": {"port": 11435}}, "ollama.vision.port", "vllm.port"),
         ({"ollama": {"pull_port": 8000}}, "ollama.pull_port", "vllm.port"),
         ({"ollama": {"vision": {"port": 11434}}}, "ollama.vision.port", "adapter.port"),
+        ({"monitoring": {"stack": True, "node": {"port": 8000}}}, "monitoring.node.port", "vllm.port"),
+        (
+            {"monitoring": {"stack": True, "blackbox": {"port": 9090}}},
+            "monitoring.blackbox.port",
+            "monitoring.prometheus.port",
+        ),
+        ({"monitoring": {"stack": True, "dcgm": {"port": 9100}}}, "monitoring.dcgm.port", "monitoring.node.port"),
     ],
 )
 def test_a_port_used_twice_is_refused_and_both_keys_are_named(data: dict[str, Any], second: str, first: str) -> None:
     assert any(line.startswith(f"{second}: ") and f"is taken by {first}" in line for line in problems(data))
+
+
+def test_a_port_of_the_monitoring_is_taken_where_there_is_one_and_never_from_a_consumer() -> None:
+    (text,) = problems({"monitoring": {"stack": True, "prometheus": {"port": 8100}}})
+    assert text.startswith("monitoring.prometheus.port: 8100 is where consumers.services has notes-service")
+    for data in (
+        {"monitoring": {"prometheus": {"port": 8100}}},
+        {"gpu": "none", "monitoring": {"stack": True, "dcgm": {"port": 9100}}},
+    ):
+        site_from([data], {})
+
+
+@pytest.mark.parametrize("url", ["alerts:9093", "http://", "ftp://alerts", "http://alerts:x"])
+def test_an_alertmanager_is_a_url(url: str) -> None:
+    (text,) = problems({"monitoring": {"prometheus": {"alertmanagers": [url]}}})
+    assert text.startswith("monitoring.prometheus.alertmanagers[0]: ")
 
 
 def test_both_phases_must_serve_text_on_the_same_port() -> None:

@@ -13,7 +13,8 @@ import pytest
 import yaml
 
 from roles import adapter, monitoring, ollama, phase, vllm
-from roles.layout import PHASE_ALIAS, PHASE_TARGETS, PHASE_UNITS, snapshot
+from roles.layout import GRAFANA, PHASE_ALIAS, PHASE_TARGETS, PHASE_UNITS, UNITS, snapshot
+from roles.monitoring import grafana, prometheus
 from roles.rendering import render, systemd_word
 from roles.site import Site, site_from
 
@@ -48,6 +49,8 @@ def units(site: Site) -> dict[str, str]:
         "llm-check.service": monitoring.check_unit(site),
         "llm-check.timer": render(monitoring.__file__, "llm-check.timer", interval=60),
         "llm-release.service": phase.finisher(site),
+        **prometheus.metrics_units(site),
+        GRAFANA: grafana.configuration(site)[f"{UNITS}/{GRAFANA}"],
         **targets,
     }
 
@@ -105,7 +108,17 @@ def test_a_download_that_fails_leaves_a_running_vllm_alone_and_none_starts_witho
 
 
 @pytest.mark.parametrize(
-    "unit", ["vllm", "vllm-model", "ollama-vision", "ollama-text-models", "ollama-adapter", "llm-check"]
+    "unit",
+    [
+        "vllm",
+        "vllm-model",
+        "ollama-vision",
+        "ollama-text-models",
+        "ollama-adapter",
+        "llm-check",
+        "llm-metrics",
+        "llm-grafana",
+    ],
 )
 def test_exposure_is_at_most_2_5(unit: str, site: Site, analyze: str, tmp_path: Path) -> None:
     file = tmp_path / f"{unit}.service"

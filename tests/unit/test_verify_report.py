@@ -130,6 +130,20 @@ def test_the_page_has_every_host_sentence_and_reason_and_needs_no_other_file() -
     assert 'name="viewport"' in text
 
 
+def test_a_topic_says_what_came_of_it_before_it_is_opened_and_what_nobody_asked_comes_last() -> None:
+    other = dataclasses.replace(TRUE, topic="Ports", sentence="The ports are held")
+    unasked = dataclasses.replace(SKIPPED, topic="A card")
+    text = page(run(host(unasked, SKIPPED, other, TRUE, WRONG, LOST)))
+    found = re.findall(r'<details( class="none")?><summary>(.*?) <small class="(\w*)">(.*?)</small>', text)
+    assert found == [
+        ("", "Ports", "ok", "1 true, 1 not asked"),
+        ("", "The adapter on 11434", "critical", "1 NOT true"),
+        ("", "The host as a whole", "unknown", "1 unknown"),
+        ("", "vLLM on loopback", "ok", "1 true"),
+        (' class="none"', "A card", "", "1 not asked"),
+    ]
+
+
 def test_the_page_runs_nothing_that_a_host_says() -> None:
     evil = dataclasses.replace(WRONG, reason="<script>alert(1)</script>", sentence="<i>x</i>", topic="<u>")
     text = page(

@@ -9,6 +9,7 @@ from roles.layout import (
     ADAPTER_TOKEN,
     CREDENTIALS,
     ETC,
+    GRAFANA_PASSWORD,
     HUB_TOKEN,
     OLLAMA_TEXT,
     OLLAMA_VISION,
@@ -25,7 +26,7 @@ from tests.verify.seen import Unit
 from tests.verify.targets import Target
 
 USERS = {VLLM: "vllm", VLLM_MODEL: "vllm", ADAPTER: "ollama-adapter", OLLAMA_TEXT: "ollama", OLLAMA_VISION: "ollama"}
-SECRETS = (HUB_TOKEN, ADAPTER_TOKEN)
+SECRETS = (HUB_TOKEN, ADAPTER_TOKEN, GRAFANA_PASSWORD)
 SANDBOX = {
     "NoNewPrivileges": "yes",
     "ProtectSystem": "strict",

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from bundle import grafana
 from bundle.needs import System, needs
 from roles.mirrors import MirrorSettings
+from roles.pins import pins
 from roles.site import site_from
 
 DEBIAN, NOBLE = System("debian", "12", "bookworm"), System("ubuntu", "24.04", "noble")
@@ -58,6 +60,14 @@ def test_a_host_without_cards_needs_no_driver_and_no_vendors_packages() -> None:
     }
 
 
+def test_a_host_that_watches_itself_needs_prometheus_and_with_cards_nvidias_exporter() -> None:
+    plain = ("prometheus", "prometheus-node-exporter", "prometheus-blackbox-exporter")
+    stack = {"monitoring": {"stack": True}}
+    assert packages(needed(DEBIAN, stack), "monitoring") == (*plain, "datacenter-gpu-manager-exporter")
+    assert packages(needed(DEBIAN, {**stack, "gpu": "none"}), "monitoring") == plain
+    assert "monitoring" not in [group.about for group in needed(DEBIAN, {}).groups]
+
+
 def test_the_machine_that_deploys_gets_its_wheels_on_request() -> None:
     site = {"gpu-01": site_from([{"phase": 1, "prepare": "phase1"}], {})}
     assert [lock.about for lock in needs(site, DEBIAN, MirrorSettings(), controller=True).locks] == ["controller"]
@@ -73,6 +83,16 @@ def test_a_wanted_docker_is_wanted_in_the_bundle_too() -> None:
     found = needed(DEBIAN, {"docker": {"version": "26.1.5"}})
     (group,) = [group for group in found.groups if group.about == "Docker"]
     assert (group.version, group.engine) == ("26.1.5", ("docker-ce", "docker-ce-cli"))
+
+
+def test_grafana_comes_with_the_monitoring_of_a_host_and_not_without() -> None:
+    assert needed(DEBIAN, {}).grafana == ()
+    assert needed(DEBIAN, {"monitoring": {"stack": True, "grafana": {"enabled": False}}}).grafana == ()
+    found = needed(DEBIAN, {"monitoring": {"stack": True}}, {"monitoring": {"stack": True}})
+    (artefact,) = grafana.plan(found.grafana, "https://dl.example/release/")
+    assert artefact.path == "grafana-releases/13.2.2/grafana_13.2.2_34846740809_linux_amd64.tar.gz"
+    assert artefact.url == "https://dl.example/release/13.2.2/grafana_13.2.2_34846740809_linux_amd64.tar.gz"
+    assert artefact.sha256s == (pins().grafana.sha256,)
 
 
 def test_what_hosts_share_comes_once() -> None:

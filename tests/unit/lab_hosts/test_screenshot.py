@@ -157,11 +157,17 @@ def test_an_error_page_and_no_page_are_no_pictures(
 def test_a_picture_that_nobody_makes_is_refused_with_those_that_are_made(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         pictures.main(["dashbord"])
-    assert "no such picture: dashbord; there are verify-report, bench-host" in capsys.readouterr().err
+    assert (
+        "no such picture: dashbord; there are verify-report, dashboard-overview, bench-host" in capsys.readouterr().err
+    )
 
 
 def test_the_readme_shows_what_is_made() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    for picture in ("docs/images/verify-report.png", "bench/host/results/lab-adapter.svg"):
+    for picture in (
+        "docs/images/verify-report.png",
+        "docs/images/dashboard-overview.png",
+        "bench/host/results/lab-adapter.svg",
+    ):
         assert picture in str(pictures.__doc__).replace(".*", ".svg")
         assert picture in readme

@@ -8,8 +8,12 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from lab.mirror.driver_packages import STAND_INS
+from lab.stand_ins import nvidia_dcgm_exporter_stand_in as dcgm
+from roles.monitoring.prometheus.configuration import configuration
+from roles.site import site_from
 
 GPUS = """index,uuid,name,compute_cap,memory.total,memory.used
 0,GPU-aaa,NVIDIA A100-PCIE-40GB,8.0,40960,1000
@@ -175,3 +179,41 @@ def test_the_toolkits_version_is_a_line_of_its_own(ctk: ModuleType, capsys: pyte
         ctk.main(["--version"])
     lines = capsys.readouterr().out.splitlines()
     assert lines == [f"NVIDIA Container Toolkit CLI version {ctk.VERSION}", "stand-in of the lab"]
+
+
+def test_dmon_shows_the_columns_that_are_asked_for(
+    smi: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "gpus.csv").write_text(GPUS)
+    status, text = told(smi, capsys, "dmon", "-s", "pucvmet", "-c", "1")
+    names, units, *cards = (line.split() for line in text.splitlines())
+    assert (status, len(cards)) == (0, 2)
+    assert len(names) == len(units) == len(cards[0]) + 1, "the mark # is a word of its own in the head"
+    assert dict(zip(names[1:], cards[0], strict=True))["fb"] == "1000"
+
+
+def test_without_a_card_dmon_says_what_every_call_says(smi: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    status, text = told(smi, capsys, "dmon", "-s", "p")
+    assert (status, text) == (9, smi.NO_DRIVER + "\n")
+
+
+def counters_of(site_settings: dict[str, object]) -> str:
+    return configuration(site_from([site_settings], {}), "gpu-01")["dcgm-counters.csv"]
+
+
+def test_the_played_exporter_tells_every_field_that_a_host_asks_for_and_no_other() -> None:
+    asked = dcgm.counters(counters_of({"monitoring": {"stack": True}}))
+    h100 = {"uuid": "GPU-1", "name": "NVIDIA H100", "compute_cap": "9.0", "memory.total": "81559", "memory.used": "559"}
+    p100 = {**h100, "uuid": "GPU-2", "compute_cap": "6.0"}
+    families = list(text_string_to_metric_families(dcgm.exposition(asked, [h100, p100], "gpu-01", "580.1")))
+    assert {f.name for f in families} == {field.removesuffix("_total") for field, kind, _ in asked if kind != "label"}
+    by_name = {family.name: {one.labels["UUID"]: one.value for one in family.samples} for family in families}
+    assert by_name["DCGM_FI_DEV_FB_FREE"] == {"GPU-1": 81000, "GPU-2": 81000}
+    assert set(by_name["DCGM_FI_DEV_ROW_REMAP_PENDING"]) == {"GPU-1"}
+    labels = {"gpu", "UUID", "pci_bus_id", "device", "modelName", "Hostname", "DCGM_FI_DRIVER_VERSION"}
+    assert all(set(one.labels) == labels for family in families for one in family.samples)
+
+
+def test_a_field_that_dcgm_does_not_know_ends_the_played_exporter_as_it_ends_the_real_one(tmp_path: Path) -> None:
+    (tmp_path / "counters.csv").write_text("DCGM_FI_DEV_GPU_TEMPERATURE, gauge, misspelt\n")
+    assert dcgm.main(["-f", str(tmp_path / "counters.csv"), "-a", "127.0.0.1:1"]) == 1

@@ -1,0 +1,167 @@
+"""The adapter: what clients of 11434 ask for in Phase 2, and how they are answered. Names: files/adapter, service/metrics.py."""
+
+from __future__ import annotations
+
+from roles.monitoring.dashboards.expressions import ERROR_SHARE, IN_PHASE_1, REQUESTS
+from roles.monitoring.dashboards.panels import (
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    RED,
+    UP,
+    Page,
+    Query,
+    Row,
+    graph,
+    quantile,
+    quantiles,
+    rate,
+    stat,
+    table,
+)
+
+PAGE = Page(
+    "adapter",
+    "GPU inference host: adapter",
+    "The Ollama API in front of vLLM, as its clients see it. In Phase 1 it does not run and everything here is empty.",
+    (
+        Row(
+            4,
+            (
+                stat(
+                    "Adapter answers",
+                    "Whether its metrics can be read.",
+                    'up{job="adapter"}',
+                    words=UP,
+                    filled=True,
+                    none=IN_PHASE_1,
+                ),
+                stat(
+                    "Requests", "Answered in a second.", rate(REQUESTS), "reqps", steps=((None, BLUE),), none=IN_PHASE_1
+                ),
+                stat(
+                    "Errors",
+                    "Share of the answers that are 5xx.",
+                    ERROR_SHARE,
+                    "percentunit",
+                    steps=((None, GREEN), (0.01, ORANGE), (0.05, RED)),
+                    none=IN_PHASE_1,
+                ),
+                stat(
+                    "In flight",
+                    "Requests that are being answered.",
+                    "sum(ollama_adapter_requests_in_flight)",
+                    steps=((None, BLUE),),
+                    none=IN_PHASE_1,
+                ),
+                stat(
+                    "Connections",
+                    "Of clients.",
+                    "sum(ollama_adapter_client_connections)",
+                    steps=((None, BLUE),),
+                    none=IN_PHASE_1,
+                ),
+                table(
+                    "Version",
+                    "Of the adapter.",
+                    "ollama_adapter_info",
+                    {"version": "version", "instance": "where"},
+                    none=IN_PHASE_1,
+                    width=5,
+                ),
+            ),
+        ),
+        Row(
+            8,
+            (
+                graph(
+                    "By status",
+                    "Answers in a second.",
+                    [
+                        Query(rate(REQUESTS, "status"), "{{status}}"),
+                        Query(rate("ollama_adapter_aborted_requests_total"), "client left"),
+                    ],
+                    "reqps",
+                    stacked=True,
+                    colours={"2": GREEN, "4": ORANGE, "5": RED, "client": GREY},
+                    none=IN_PHASE_1,
+                ),
+                graph(
+                    "By route",
+                    "Answers in a second.",
+                    [Query(rate(REQUESTS, "route"), "{{route}}")],
+                    "reqps",
+                    stacked=True,
+                    none=IN_PHASE_1,
+                ),
+                graph(
+                    "By model",
+                    "Answers in a second. A name that a client made up counts for its base.",
+                    [Query(rate(REQUESTS, "model"), "{{model}}")],
+                    "reqps",
+                    stacked=True,
+                    none=IN_PHASE_1,
+                ),
+            ),
+            "Requests",
+        ),
+        Row(
+            8,
+            (
+                graph(
+                    "Time to the first token",
+                    "From a request's head to the first bytes of a streamed answer.",
+                    quantiles("ollama_adapter_time_to_first_token_seconds_bucket", (0.5, 0.95, 0.99)),
+                    "s",
+                    none="no stream",
+                ),
+                graph(
+                    "Time between tokens",
+                    "The mean of each streamed answer.",
+                    quantiles("ollama_adapter_inter_token_latency_seconds_bucket", (0.5, 0.95, 0.99)),
+                    "s",
+                    none="no stream",
+                ),
+                graph(
+                    "Whole answer, p95 by route",
+                    "From a request's head to the end of its answer.",
+                    [Query(quantile(0.95, "ollama_adapter_request_duration_seconds_bucket", "route"), "{{route}}")],
+                    "s",
+                    none=IN_PHASE_1,
+                ),
+            ),
+            "Latency",
+        ),
+        Row(
+            8,
+            (
+                graph(
+                    "Tokens generated, by model",
+                    "In a second.",
+                    [Query(rate("ollama_adapter_output_tokens_total", "model"), "{{model}}")],
+                    "suffix:tok/s",
+                    stacked=True,
+                    none=IN_PHASE_1,
+                ),
+                graph(
+                    "Upstreams that answer",
+                    "1 where the health check succeeds: vLLM, its replicas, Ollama Vision.",
+                    [Query("ollama_adapter_upstream_up", "{{upstream}} {{url}}")],
+                    "short",
+                    steps=((None, GREEN), (1, GREEN)),
+                    top=1.2,
+                    none=IN_PHASE_1,
+                ),
+                graph(
+                    "On their way to upstreams",
+                    "Requests at this moment.",
+                    [Query("ollama_adapter_upstream_requests_in_flight", "{{upstream}} {{url}}")],
+                    "short",
+                    none=IN_PHASE_1,
+                ),
+            ),
+            "Tokens and upstreams",
+        ),
+    ),
+)

@@ -1,0 +1,215 @@
+"""The overview: does it serve, which phase, how fast, and what is running out. One screen."""
+
+from __future__ import annotations
+
+from roles.monitoring.dashboards.expressions import (
+    CARD,
+    CARD_MEMORY,
+    DISK_USED,
+    ERROR_SHARE,
+    HIT_RATE,
+    IN_PHASE_1,
+    NO_CARD,
+    REQUESTS,
+)
+from roles.monitoring.dashboards.panels import (
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    RED,
+    UP,
+    Page,
+    Query,
+    Row,
+    graph,
+    quantiles,
+    rate,
+    stat,
+    table,
+)
+
+PHASES = {
+    0: ("none serves", RED),
+    1: ("1 · Ollama", BLUE),
+    2: ("2 · vLLM", GREEN),
+}
+
+PAGE = Page(
+    "overview",
+    "GPU inference host: overview",
+    "Whether the host serves, in which phase and how fast, and what is running out.",
+    (
+        Row(
+            4,
+            (
+                stat(
+                    "Phase",
+                    "The phase that serves as a whole, as llm-phase tells it.",
+                    "llm_phase_serving",
+                    words=PHASES,
+                    filled=True,
+                ),
+                stat(
+                    "Text answers (11434)",
+                    "Whether the server of the text models lists all that it should, as a client sees it.",
+                    'probe_success{server="text"}',
+                    words=UP,
+                    filled=True,
+                ),
+                stat(
+                    "Vision answers (11435)",
+                    "Whether Ollama Vision lists all models that it should, as a client sees it.",
+                    'probe_success{server="vision"}',
+                    words=UP,
+                    filled=True,
+                ),
+                stat(
+                    "Alerts firing",
+                    "Of the rules of this host; they are in the table below.",
+                    'count(ALERTS{alertstate="firing"}) or vector(0)',
+                    steps=((None, GREEN), (1, RED)),
+                    filled=True,
+                ),
+                stat(
+                    "Requests",
+                    "Answers of the adapter in a second. Phase 1 has no adapter, and Ollama counts nothing.",
+                    rate(REQUESTS),
+                    "reqps",
+                    steps=((None, BLUE),),
+                    none=IN_PHASE_1,
+                ),
+                stat(
+                    "Errors",
+                    "Share of the adapter's answers that are 5xx.",
+                    ERROR_SHARE,
+                    "percentunit",
+                    steps=((None, GREEN), (0.01, ORANGE), (0.05, RED)),
+                    none=IN_PHASE_1,
+                ),
+                stat(
+                    "First token, p95",
+                    "From a request's head to the first bytes of a streamed answer, as clients of the adapter see it.",
+                    quantiles("ollama_adapter_time_to_first_token_seconds_bucket", (0.95,))[0].expr,
+                    "s",
+                    steps=((None, GREEN), (2, ORANGE), (5, RED)),
+                    none="no stream",
+                ),
+                stat(
+                    "Tokens",
+                    "Generated in a second, over all requests.",
+                    rate("ollama_adapter_output_tokens_total"),
+                    "suffix:tok/s",
+                    steps=((None, BLUE),),
+                    decimals=0,
+                    none=IN_PHASE_1,
+                ),
+            ),
+        ),
+        Row(
+            8,
+            (
+                graph(
+                    "Requests by status",
+                    "Answers of the adapter in a second; 499: the client left.",
+                    [
+                        Query(rate(REQUESTS, "status"), "{{status}}"),
+                        Query(rate("ollama_adapter_aborted_requests_total"), "client left"),
+                    ],
+                    "reqps",
+                    stacked=True,
+                    colours={"2": GREEN, "4": ORANGE, "5": RED, "client": GREY},
+                    none=IN_PHASE_1,
+                ),
+                graph(
+                    "Time to the first token",
+                    "Of streamed answers, as clients of the adapter see it. The dashed line is the alert's bound as delivered.",
+                    quantiles("ollama_adapter_time_to_first_token_seconds_bucket"),
+                    "s",
+                    steps=((None, GREEN), (5, RED)),
+                    none="no stream",
+                ),
+                graph(
+                    "Tokens",
+                    "In a second, over all requests: read (prompts, cached ones included) and generated.",
+                    [
+                        Query(rate("ollama_adapter_output_tokens_total"), "generated"),
+                        Query(rate("ollama_adapter_prompt_tokens_total"), "read"),
+                    ],
+                    "suffix:tok/s",
+                    none=IN_PHASE_1,
+                ),
+            ),
+        ),
+        Row(
+            7,
+            (
+                graph(
+                    "Queue of vLLM",
+                    "Requests that are computed, and those that wait for room. A queue that stays is a host too small.",
+                    [
+                        Query("sum(vllm:num_requests_running)", "running"),
+                        Query("sum(vllm:num_requests_waiting)", "waiting"),
+                    ],
+                    "short",
+                    colours={"running": GREEN, "waiting": ORANGE},
+                    none=IN_PHASE_1,
+                ),
+                graph(
+                    "KV cache in use",
+                    "Share of vLLM's memory for contexts. At 100 % requests wait or are put back.",
+                    [Query("max by (model_name) (vllm:kv_cache_usage_perc)", "{{model_name}}")],
+                    "percentunit",
+                    steps=((None, GREEN), (0.95, RED)),
+                    top=1,
+                    none=IN_PHASE_1,
+                ),
+                graph(
+                    "Prefix cache: hit rate",
+                    "Share of prompt tokens that vLLM did not have to compute, because an earlier prompt began alike.",
+                    [Query(HIT_RATE, "hits")],
+                    "percentunit",
+                    top=1,
+                    none=IN_PHASE_1,
+                ),
+                graph(
+                    "Disk in use",
+                    "Of every file system of the host.",
+                    [Query(DISK_USED, "{{mountpoint}}")],
+                    "percentunit",
+                    steps=((None, GREEN), (0.9, RED)),
+                    top=1,
+                ),
+            ),
+        ),
+        Row(
+            7,
+            (
+                graph(
+                    "Memory of the cards",
+                    "Share in use. vLLM takes its own (vllm.gpu_memory_utilization) when it starts and keeps it.",
+                    [Query(CARD_MEMORY, CARD)],
+                    "percentunit",
+                    top=1,
+                    none=NO_CARD,
+                ),
+                graph(
+                    "Temperature of the cards",
+                    "The dashed line is the alert's bound as delivered.",
+                    [Query("DCGM_FI_DEV_GPU_TEMP", CARD)],
+                    "celsius",
+                    steps=((None, GREEN), (85, RED)),
+                    none=NO_CARD,
+                ),
+                table(
+                    "Alerts",
+                    "What is due at this moment, and what soon may be (pending). docs/on-call.md has what to do.",
+                    "ALERTS",
+                    {"alertname": "alert", "alertstate": "state", "severity": "severity", "instance": "where"},
+                    none="nothing is due",
+                    width=10,
+                ),
+            ),
+        ),
+    ),
+)
