@@ -17,6 +17,7 @@ from roles.site import Site
 GIB = 1 << 30
 OLD_S = 30 * 60  # of a unit that is not up: lines so much older than its last one are another story
 NEVER = Unit("not-found", "inactive", "dead", "", 0, 0, 0, 0.0, 0.0)
+LAST_WORDS = r"(?:^|\s)(?:\w+\.)*\w*(?:Error|Exception): .+"
 QUOTED = 160  # characters of a line in evidence
 DOWNLOAD, ENGINE, FRONT, TEXT, VISION = VLLM_MODEL, VLLM, ADAPTER, OLLAMA_TEXT, OLLAMA_VISION
 
@@ -53,10 +54,13 @@ class Case:
         return self.seen.answers.get(name, Answer(0, "", "not asked", 0.0))
 
     def lines(self, unit: str) -> tuple[Line, ...]:
-        """What it said since its last start, when that was a fresh one or has succeeded; else also in the tries before it."""
+        """What it said since its last start, when that was a fresh one or has succeeded; else also in the tries before it.
+
+        Nothing of a unit that was stopped: what it said before that ails nobody now.
+        """
         lines = self.seen.journal.get(unit, ())
         state = self.unit(unit)
-        if not lines:
+        if not lines or state.active == "inactive":
             return ()
         fresh = state.is_up or (state.is_starting and not state.restarts)
         begin = state.began - 1 if fresh and state.began else lines[-1].time - OLD_S
@@ -65,6 +69,11 @@ class Case:
     def said(self, unit: str, pattern: str) -> tuple[Line, re.Match[str]] | None:
         """The last of these lines that the pattern is found in, and the match."""
         return next(self._matches(unit, pattern), None)
+
+    def last_error(self, unit: str) -> Line | None:
+        """The last line in its journal that names an exception, whatever became of the unit since."""
+        errors = (line for line in reversed(self.seen.journal.get(unit, ())) if re.search(LAST_WORDS, line.text))
+        return next(errors, None)
 
     def _matches(self, unit: str, pattern: str) -> Iterator[tuple[Line, re.Match[str]]]:
         expression = re.compile(pattern)

@@ -34,7 +34,6 @@ SETTINGS = (
 )
 DERIVED = r"derived max_model_len \(\S*?=(?:\S*?=)?(\d+)"
 IN_USE = r"[Aa]ddress already in use"
-LAST_WORDS = r"(?:^|\s)(?:\w+\.)*\w*(?:Error|Exception): .+"
 
 
 def engine_diagnoses(case: Case) -> Iterator[Diagnosis]:
@@ -232,6 +231,6 @@ def not_up(case: Case) -> Iterator[Diagnosis]:
 
 def _words(case: Case, first: str) -> tuple[str, ...]:
     """The first line of evidence, and the last error that it named."""
-    found = case.said(ENGINE, LAST_WORDS)
-    last = quote(ENGINE, found[0]) if found else ""
+    found = case.last_error(ENGINE)
+    last = quote(ENGINE, found) if found else ""
     return (first, *([last] if last and last != first else []))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from roles.doctor.case import ENGINE, FRONT, TEXT, VISION, Case, how_to_end, quote, who_listens
+from roles.doctor.case import ENGINE, FRONT, TEXT, VISION, Case, for_people, how_to_end, quote, who_listens
 from roles.doctor.diagnosis import Diagnosis
 from roles.layout import ADAPTER_SOCKET, OUR_UNITS
 from roles.model_names import canonical
@@ -53,11 +53,15 @@ def phase(case: Case) -> Iterator[Diagnosis]:
         f"{f'Phase {serving}' if serving else 'no whole phase'} serves; the next boot brings {boots}",
     )
     if serving:
+        error = case.last_error(ENGINE) if serving == 1 else None
+        words = (
+            f"vLLM's last error, {for_people(case.seen.now - error.time)} ago: {quote(ENGINE, error)}" if error else ""
+        )
         yield Diagnosis(
             "other-phase",
             "certain",
             f"the host serves Phase {serving}: somebody went back, or a deploy did, and it was left so",
-            evidence,
+            (*evidence, *([words] if words else [])),
             f"llm-phase log on the host says who and why. Forward again: {case.deploy}; or set phase = {serving} in the inventory",
         )
     else:

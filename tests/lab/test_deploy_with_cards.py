@@ -78,11 +78,12 @@ def test_the_doctor_finds_a_driver_that_is_not_loaded_and_what_a_killed_server_l
     pretend_gpu.computing(cards, (999_999, "VLLM::EngineCore", 12_000))
     try:
         status, told, said = site.doctor(hosts=[cards])
+        pretend_gpu.computing(cards)
         cards.ssh("systemctl stop nvidia-persistenced; modprobe -r nvidia")
         without = site.doctor(hosts=[cards])[1][cards.name]["diagnoses"]
     finally:
-        cards.ssh("modprobe nvidia; systemctl start nvidia-persistenced")
         pretend_gpu.computing(cards)
+        cards.ssh("modprobe nvidia; systemctl start nvidia-persistenced")
     (orphan,) = told[cards.name]["diagnoses"]
     assert (status, orphan["name"]) == (3, "orphans-on-cards"), said
     assert orphan["evidence"] == ["card 0: VLLM::EngineCore (pid 999999) holds 12000 MiB"]

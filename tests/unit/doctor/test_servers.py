@@ -8,7 +8,7 @@ import pytest
 
 from roles.doctor.diagnosis import in_order
 from roles.doctor.servers import LOADED, READY, TAGS
-from roles.doctor.symptoms import Answer, Unit
+from roles.doctor.symptoms import Answer, Line, Unit
 from roles.facts.survey import Listener
 from roles.layout import ADAPTER, ADAPTER_SOCKET, OLLAMA_TEXT, OLLAMA_VISION, VLLM
 from tests.unit.doctor.cases import (
@@ -16,6 +16,7 @@ from tests.unit.doctor.cases import (
     FAILED,
     GB,
     NOTHING,
+    NOW,
     SITE,
     UP,
     WELL,
@@ -112,6 +113,17 @@ def test_phase_1_where_the_inventory_says_2_is_told_with_the_way_forward_and_the
     assert "the inventory says phase = 2" in one.evidence
     assert "deploy.py" in one.remedy
     assert "phase = 1 in the inventory" in one.remedy
+
+
+def test_a_host_that_went_back_because_vllm_did_not_come_up_tells_its_last_error() -> None:
+    said = (
+        Line(NOW - 900, 3, "ValueError: No available memory for the cache blocks."),
+        Line(NOW - 800, 6, "shutting down"),
+    )
+    case = with_seen(replace(PHASE_1, site=SITE), journal={VLLM: said})
+    names = found(case)
+    assert set(names) == {"other-phase"}
+    assert "vLLM's last error, 15 min ago: vllm: ValueError: No available memory" in names["other-phase"].evidence[2]
 
 
 def test_no_whole_phase_follows_from_what_is_missing_in_it() -> None:
