@@ -3,8 +3,8 @@
 """The parts of the `vision` variant: a real Idefics3 (SigLIP tower, connector, the lab's Llama) that names a picture's colour.
 
 The tower's layer adds nothing, as that of the text model: what comes out of it is the colour of each patch. The connector turns
-that into a mix of the embeddings of colour markers. The token that ends a prompt with pictures looks at them with the one attention head
-that does something, and takes their colour over; every other token looks at the first token, which has nothing to give.
+that into a mix of the embeddings of colour markers. The token that ends a prompt with pictures looks at them with the one attention
+head that does something, and takes their colour over; every other token looks at the first one, which has nothing to give.
 
 Why Idefics3: of the vision models that vLLM's CPU build has, it is one that does without torchvision.
 """
