@@ -33,6 +33,18 @@ def shares_a_card(site: Site) -> bool:
     )
 
 
+def vllms_share_a_card(site: Site) -> bool:
+    """Whether the two vLLMs of Phase 2 use a same card: both name one in the same words, or neither names any."""
+    if site.gpu != "nvidia" or not site.vision_on_vllm:
+        return False
+    return bool(set(site.vllm.gpus) & set(site.vllm_vision.gpus)) or not (site.vllm.gpus or site.vllm_vision.gpus)
+
+
+def makes_room(site: Site) -> bool:
+    """Whether Ollama may hold memory that a vLLM of Phase 2 needs when it starts."""
+    return shares_a_card(site) or (site.gpu == "nvidia" and site.vision_on_vllm)
+
+
 @dataclass(frozen=True)
 class CardSize:
     """One card of the host, as its driver reports it."""

@@ -13,12 +13,16 @@ from roles.drift.steps import Step
 from roles.layout import (
     ADAPTER,
     ADAPTER_SOCKET,
+    ADAPTER_VISION,
+    ADAPTER_VISION_SOCKET,
     CREDENTIALS,
+    OLLAMA_EMBED,
     OLLAMA_TEXT,
     OLLAMA_VISION,
-    PHASE_UNITS,
     UNITS,
     VLLM,
+    VLLM_VISION,
+    phase_units,
     snapshot,
 )
 from roles.site import Site
@@ -132,7 +136,7 @@ def drop_in_findings(look: Look) -> Iterator[Finding]:
 def unit_findings(host: str, site: Site, look: Look, status: Mapping[str, Any]) -> Iterator[Finding]:
     """Units that do not run as they should, in the words of systemd and of their proofs."""
     deploy = deploy_command(host)
-    wanted = PHASE_UNITS[site.phase]
+    wanted = phase_units(site)[site.phase]
     for unit, seen in look.units.items():
         if seen.load == "masked":
             yield Finding("unit", unit, "not masked", "masked", f"systemctl unmask {unit} on the host, then: {deploy}")
@@ -192,11 +196,18 @@ def declared(site: Site) -> dict[int, tuple[str, str, frozenset[str]]]:
     phase_1 = site.phase == 1
     text_at = site.ollama.address if phase_1 else site.adapter.address
     text = frozenset({OLLAMA_TEXT}) if phase_1 else frozenset({ADAPTER, ADAPTER_SOCKET})
-    return {
+    on_vllm = site.vision_on_vllm and not phase_1
+    vision = frozenset({ADAPTER_VISION, ADAPTER_VISION_SOCKET} if on_vllm else {OLLAMA_VISION})
+    ports = {
         site.vllm.port: ("vllm.port", "127.0.0.1", frozenset({VLLM})),
         site.adapter.port: ("adapter.port", text_at, text),
-        site.ollama.vision.port: ("ollama.vision.port", site.ollama.address, frozenset({OLLAMA_VISION})),
+        site.ollama.vision.port: ("ollama.vision.port", site.ollama.address, vision),
     }
+    if on_vllm:
+        loopback = site.ollama.vision.loopback_port
+        ports[site.vllm_vision.port] = ("vllm_vision.port", "127.0.0.1", frozenset({VLLM_VISION}))
+        ports[loopback] = ("ollama.vision.loopback_port", "127.0.0.1", frozenset({OLLAMA_EMBED}))
+    return ports
 
 
 def is_everywhere(address: str) -> bool:

@@ -46,6 +46,9 @@ def _ports(site: Site, survey: Survey) -> Iterator[Finding]:
     ports = {"adapter.port": site.adapter.port, "ollama.vision.port": site.ollama.vision.port}
     if site.phase == 2:
         ports["vllm.port"] = site.vllm.port
+        if site.vision_on_vllm:
+            ports["vllm_vision.port"] = site.vllm_vision.port
+            ports["ollama.vision.loopback_port"] = site.ollama.vision.loopback_port
     for key, port in ports.items():
         for holder in survey.listeners:
             if holder.port == port and holder.unit not in OUR_UNITS:
