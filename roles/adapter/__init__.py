@@ -188,7 +188,7 @@ def _before_vision(site: Site) -> dict[str, Any]:
         "processes": 1,
         "replicas": [],
         "models": [],
-        "capabilities": [],
+        "capabilities": list(settings.capabilities),
         "fim_template": "",
         "model_directory": None,
         "snapshot": vision_snapshot(site).path,

@@ -93,7 +93,7 @@ def is_missing(model: HubModel, missing: Needs) -> bool:
 
 
 def model_sizes(answers: Answers) -> dict[str, int]:
-    """Bytes to download, as the mirrors tell: "model" and "vision-model" for vLLM's, by name for Ollama's; none for unknown ones."""
+    """Bytes to download, as the mirrors tell: "model" and "vision-model" for vLLM's, by name for Ollama's; none where unknown."""
     sizes: dict[str, int] = {}
     for name, answer in answers.items():
         content = _json(answer)
@@ -211,7 +211,7 @@ def _hub(site: Site, model: HubModel, answers: Answers, has_token: bool) -> list
         if model.revision is None:
             return [_no_revision(model, str(_json(hub).get("sha", "")))]
         readable = note(key, f"{model.repository} at {model.revision[:12]} is readable")
-        return [readable, *(_without_eyes(model, file) if file and model.key == "vllm_vision" else ())]
+        return [readable, *(_without_eyes(site, model, file) if file and model.key == "vllm_vision" else ())]
     code = worst.headers.get("x-error-code", "")
     decide: dict[str, Callable[[], Finding]] = {
         "GatedRepo": lambda: error(
@@ -246,14 +246,15 @@ def _hub(site: Site, model: HubModel, answers: Answers, has_token: bool) -> list
     return [error("mirrors.hub", f"{worst.url} {worst.seen}", f"curl -I {worst.url} on the host; correct mirrors.hub")]
 
 
-def _without_eyes(model: HubModel, file: Answer) -> Iterator[Finding]:
+def _without_eyes(site: Site, model: HubModel, file: Answer) -> Iterator[Finding]:
     """A text model where one that sees is wanted would load, and answer no picture."""
     configuration = _json(file)
-    if configuration and not any("vision" in key or "visual" in key or key.startswith("img") for key in configuration):
+    if configuration and "vision_config" not in configuration and "vision" not in site.vllm_vision.capabilities:
         yield error(
             f"{model.key}.model",
             f"{model.repository} sees no pictures: its config.json has no part for them (vision_config)",
-            f'set {model.key}.model to a vision-language or OCR model, or vision = "ollama"',
+            f"set {model.key}.model to a vision-language or OCR model; where it is one all the same, "
+            f'set {model.key}.capabilities to ["completion", "vision"]',
         )
 
 

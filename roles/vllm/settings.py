@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import PurePosixPath
+from typing import Literal
 
 from pydantic import Field, field_validator
 
@@ -98,6 +99,9 @@ class VllmVisionSettings(VllmServer):
         16384, ge=16, le=10_000_000, description="context, in tokens; a page for OCR takes some thousand"
     )
     images_per_prompt: int = Field(4, ge=1, le=1000, description="pictures in one request; more are refused with 400")
+    capabilities: tuple[Literal["completion", "tools", "thinking", "vision"], ...] = Field(
+        (), description="what the model can do; empty: found, `vision` by the `vision_config` of its config.json"
+    )
     gpus: tuple[GpuName, ...] = Field(
         (), description="cards for it, UUID or index; empty: those that `vllm.gpus` does not name"
     )
