@@ -176,8 +176,11 @@ def not_with(site: Site, instance: Instance) -> tuple[str, ...]:
 def after(site: Site, instance: Instance) -> tuple[str, ...]:
     """Units that end, or on a shared card start, before a server starts: vLLM takes its part of the memory first."""
     if not site.vision_on_vllm:
-        return (VLLM,) if instance == "text" or makes_room(site) else ()
-    return (VLLM, VLLM_VISION) if instance != "embed" or makes_room(site) else ()
+        return (*not_with(site, instance), VLLM) if instance == "text" or makes_room(site) else ()
+    if instance != "embed":
+        return (*not_with(site, instance), VLLM, VLLM_VISION)
+    # Not after ollama-vision, which comes after it: for a start to wait for an end, one of the two is enough.
+    return (VLLM, VLLM_VISION) if makes_room(site) else ()
 
 
 def inputs(site: Site) -> dict[str, dict[str, str]]:

@@ -37,6 +37,8 @@ def answers(**changed: dict[str, Any]) -> list[dict[str, Any]]:
         "ollama-archive": "",
         "hub": json.dumps({"sha": "f" * 40, "siblings": [{"rfilename": "model.safetensors", "size": 13 * GB}]}),
         "hub-file": "{}",
+        "hub-vision": json.dumps({"sha": "e" * 40, "siblings": [{"rfilename": "model.safetensors", "size": 16 * GB}]}),
+        "hub-vision-file": '{"vision_config": {}}',
         "docker": "",
         "cuda": "",
         "toolkit": "",

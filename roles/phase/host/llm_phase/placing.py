@@ -28,6 +28,7 @@ from llm_phase.releases import (
 NEXT = "/var/lib/llm/next"
 PLACING = "/var/lib/llm/placing.json"  # there while files change places; the next start goes on from it
 UNITS = "/etc/systemd/system/"
+NOT_EVERY_RELEASE_HAS = ("vision_model",)  # of the versions: they go with their release
 
 
 def is_staged():
@@ -85,7 +86,8 @@ def place(release):
     """
     manifest = manifest_of(release)
     changed = changed_by_hand(release)
-    state = {**read_state(), "release": release, **manifest["versions"]}
+    kept = {key: value for key, value in read_state().items() if key not in NOT_EVERY_RELEASE_HAS}
+    state = {**kept, "release": release, **manifest["versions"]}
     try:
         for path in changed:
             copy_beside(f"{folder_of(release)}/root{path}", path)
@@ -110,8 +112,9 @@ def tie(manifest):
 
     Only links too many go. Those that a unit is to have are made by the deploy, and its target names it all the same.
     """
-    mine = {name: read_text(UNITS + name) for name in units_of(manifest) if name.endswith((".service", ".socket"))}
-    for folder in sorted(glob.glob(f"{UNITS}*.target.wants")):
+    ours = [path for path in manifest["files"] if path.startswith(UNITS) and path.endswith((".service", ".socket"))]
+    mine = {os.path.basename(path): read_text(path) for path in ours}
+    for folder in sorted(glob.glob(os.path.join(UNITS, "*.target.wants"))):
         target = os.path.basename(folder)[: -len(".wants")]
         for name in sorted(os.listdir(folder)):
             is_ours = name in mine or name in OURS
