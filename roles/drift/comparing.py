@@ -23,7 +23,7 @@ from roles.layout import (
     VLLM,
     VLLM_VISION,
     phase_units,
-    snapshot,
+    snapshots,
 )
 from roles.site import Site
 
@@ -176,19 +176,21 @@ def phase_findings(host: str, site: Site, status: Mapping[str, Any]) -> Iterator
 
 
 def model_findings(host: str, site: Site, look: Look) -> Iterator[Finding]:
-    """The revision of the text model in the hub cache."""
-    if look.model is None:
-        return
-    model, wanted = look.model, snapshot(site)
-    what = f"{wanted.repository}@{wanted.revision}"
-    if not model.complete or not model.files:
-        found = f"{model.files} files, {'marked complete' if model.complete else 'not marked complete'}"
-    elif model.dangling:
-        found = f"{len(model.dangling)} of {model.files} files have lost their content: {', '.join(model.dangling[:3])}"
-    else:
-        return
-    remedy = f"rm -f {wanted.marker} on the host, then: {deploy_command(host)} fetches what is missing"
-    yield Finding("model", what, f"complete in {wanted.hub_cache}", found, remedy)
+    """The revisions of vLLM's models in the hub cache."""
+    for wanted in snapshots(site):
+        model = look.models.get(wanted.marker)
+        if model is None:
+            continue
+        what = f"{wanted.repository}@{wanted.revision}"
+        if not model.complete or not model.files:
+            found = f"{model.files} files, {'marked complete' if model.complete else 'not marked complete'}"
+        elif model.dangling:
+            lost = f"{len(model.dangling)} of {model.files} files have lost their content"
+            found = f"{lost}: {', '.join(model.dangling[:3])}"
+        else:
+            continue
+        remedy = f"rm -f {wanted.marker} on the host, then: {deploy_command(host)} fetches what is missing"
+        yield Finding("model", what, f"complete in {wanted.hub_cache}", found, remedy)
 
 
 def declared(site: Site) -> dict[int, tuple[str, str, frozenset[str]]]:
