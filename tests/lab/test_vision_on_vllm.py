@@ -123,7 +123,7 @@ def test_phase_1_is_plain_ollama_without_a_network_and_phase_2_comes_back(host: 
 
 def test_a_vision_model_that_does_not_come_up_takes_nothing_away(sighted: Operator, host: Host) -> None:
     before = releases(host)["good"]
-    failed = sighted.deploy("--data", "vllm_vision.extra_args=['--no-such-flag']", hosts=[host])
+    failed = sighted.deploy("--data", 'vllm_vision.extra_args=["--no-such-flag"]', hosts=[host])
     assert failed.status == 1, failed.output
     assert "vllm-vision.service" in failed.output
     assert releases(host)["good"] == before
