@@ -14,7 +14,7 @@ from roles.drift.findings import WORDS, judged
 from roles.drift.steps import PLAYBOOK, plan_without_comparing, take_steps
 from roles.ending import tell
 from roles.facts.survey import HostSurvey
-from roles.layout import snapshot
+from roles.layout import snapshots
 from roles.phase.operations import PhaseStatus
 from roles.phases import unit_files
 from roles.preflight import keep_findings
@@ -33,9 +33,8 @@ site: Site | None = kept.site
 look: Look | None = None
 survey = host.get_fact(HostSurvey, paths=[], folders=[])
 if site is not None:
-    model = snapshot(site) if site.prepares_phase_2 else None
-    paths = {"snapshot": model.path, "marker": model.marker} if model else {"snapshot": "", "marker": ""}
-    look = host.get_fact(LookAtHost, units=unit_files(site), **paths)
+    models = snapshots(site) if site.prepares_phase_2 else ()
+    look = host.get_fact(LookAtHost, units=unit_files(site), models=models)
 files = host.get_fact(FilesSeen, paths=[step.path for step in steps if step.path])
 status = host.get_fact(PhaseStatus)
 reason = reason_unknown(

@@ -26,7 +26,7 @@ from roles.distribution import COMPONENTS, KEYRINGS, archives
 from roles.docker import repository_key, toolkit_packages
 from roles.docker_packages import ENGINE, compose_package, wanted_packages
 from roles.driver_packages import compute_packages, kernel_headers, pinning
-from roles.layout import GrafanaArchive, adapter_lock, grafana_archive, ollama_version, vllm_build
+from roles.layout import GrafanaArchive, adapter_lock, grafana_archive, ollama_version, snapshots, vllm_build
 from roles.mirrors import MirrorSettings
 from roles.monitoring_packages import packages as monitoring_packages
 from roles.nvidia.plan import DriverPlan
@@ -158,7 +158,7 @@ def needs(
         groups=_once(one for site in each for one in groups(site, system, kernels)),
         drivers=_once(one for site in each if site.gpu == "nvidia" for one in drivers(site.nvidia, system.os)),
         locks=_once([*(one for site in each for one in locks(site)), *([controller_lock()] if controller else [])]),
-        models=_once(_model(site) for site in each if site.prepares_phase_2),
+        models=_once(one for site in each if site.prepares_phase_2 for one in _models(site)),
         ollama=_once(_ollama(site) for site in each),
         ollama_models=_once(name for site in each for name in (*site.ollama.vision.models, *site.ollama.text.models)),
         grafana=_once(grafana_archive(site) for site in each if site.monitoring.shows_dashboards),
@@ -249,8 +249,9 @@ def controller_lock() -> Lock:
     return Lock("controller", (ROOT / "requirements.lock").read_text(encoding="utf-8"), "")
 
 
-def _model(site: Site) -> HubModel:
-    return HubModel(site.vllm.model, site.model_revision or "", site.vllm.hub_token)
+def _models(site: Site) -> Iterable[HubModel]:
+    for one in snapshots(site):
+        yield HubModel(one.repository, one.revision, site.vllm.hub_token)
 
 
 def _ollama(site: Site) -> OllamaRelease:

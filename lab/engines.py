@@ -39,6 +39,7 @@ VARIANTS: dict[str, tuple[str, tuple[str, ...]]] = {
     # Not deepseek_r1: it takes the whole answer for thoughts when thinking is off.
     "think": ("lab/tiny-think", ("--reasoning-parser", "qwen3")),
     "embed": ("lab/tiny-embed", ()),
+    "vision": ("lab/tiny-vision", ("--limit-mm-per-prompt", '{"image": 4}')),
 }
 _FLAGS = (
     "--served-model-name", NAME, "--host", "127.0.0.1", "--dtype", "float32", "--max-model-len", "2048",

@@ -22,7 +22,8 @@ HUB_TOKEN = f"{CREDENTIALS}/hub-token"
 ADAPTER_TOKEN = f"{CREDENTIALS}/adapter-token"
 GRAFANA_PASSWORD = f"{CREDENTIALS}/grafana-password"
 GRAFANA_STATE = "/var/lib/llm-grafana"  # its database; systemd's StateDirectory, a link into /var/lib/private
-ADAPTER_STATE = "/var/lib/ollama-adapter"  # virtual models; systemd's StateDirectory, a link into /var/lib/private
+# Virtual models; systemd's StateDirectory, a link into /var/lib/private.
+ADAPTER_STATE, ADAPTER_VISION_STATE = "/var/lib/ollama-adapter", "/var/lib/ollama-adapter-vision"
 UNITS = "/etc/systemd/system"
 STATE_FILE = f"{STATE}/state.json"
 
@@ -30,16 +31,26 @@ VLLM, VLLM_MODEL = "vllm.service", "vllm-model.service"
 ADAPTER, ADAPTER_SOCKET = "ollama-adapter.service", "ollama-adapter.socket"
 OLLAMA_TEXT, OLLAMA_VISION = "ollama-text.service", "ollama-vision.service"
 GRAFANA = "llm-grafana.service"  # with monitoring.stack; of no phase
-PHASE_TARGETS = {1: "llm-phase1.target", 2: "llm-phase2.target"}
-PHASE_ALIAS = "llm-phase.target"  # what a boot starts: a link to the target of one phase
-PHASE_UNITS = {1: (OLLAMA_VISION, OLLAMA_TEXT), 2: (OLLAMA_VISION, VLLM, ADAPTER_SOCKET, ADAPTER)}
 # Of packages, with a drop-in of ours each, where `monitoring.stack` is set.
 PROMETHEUS, NODE_EXPORTER = "prometheus.service", "prometheus-node-exporter.service"
 BLACKBOX, DCGM_EXPORTER = "prometheus-blackbox-exporter.service", "nvidia-dcgm-exporter.service"
 MONITORING_UNITS = (PROMETHEUS, NODE_EXPORTER, BLACKBOX, DCGM_EXPORTER)
 PROMETHEUS_ETC = f"{ETC}/prometheus"
 METRICS = f"{STATE}/metrics"  # what node_exporter reads of the host's own programs
-OUR_UNITS = frozenset({VLLM, VLLM_MODEL, ADAPTER, ADAPTER_SOCKET, OLLAMA_TEXT, OLLAMA_VISION})
+# With `vision = "vllm"` these are Phase 2's instead of ollama-vision; see docs/decisions/8.
+VLLM_VISION, VLLM_VISION_MODEL = "vllm-vision.service", "vllm-vision-model.service"
+ADAPTER_VISION, ADAPTER_VISION_SOCKET = "ollama-adapter-vision.service", "ollama-adapter-vision.socket"
+OLLAMA_EMBED = "ollama-embed.service"
+PHASE_TARGETS = {1: "llm-phase1.target", 2: "llm-phase2.target"}
+PHASE_ALIAS = "llm-phase.target"  # what a boot starts: a link to the target of one phase
+PHASE_UNITS = {1: (OLLAMA_VISION, OLLAMA_TEXT), 2: (OLLAMA_VISION, VLLM, ADAPTER_SOCKET, ADAPTER)}
+PHASE_2_WITH_VISION_ON_VLLM = (
+    OLLAMA_EMBED, VLLM, VLLM_VISION, ADAPTER_SOCKET, ADAPTER, ADAPTER_VISION_SOCKET, ADAPTER_VISION
+)  # fmt: skip
+OUR_UNITS = frozenset(
+    {VLLM, VLLM_MODEL, ADAPTER, ADAPTER_SOCKET, OLLAMA_TEXT, OLLAMA_VISION, VLLM_VISION_MODEL}
+    | {*PHASE_2_WITH_VISION_ON_VLLM}
+)
 
 
 def drop_in(unit: str) -> str:
@@ -179,9 +190,24 @@ class Snapshot:
         return f"{self.hub_cache}/.complete/{self.repository.replace('/', '--')}@{self.revision}"
 
 
+def phase_units(site: Site) -> dict[int, tuple[str, ...]]:
+    """By phase, its units in the order in which they are looked at."""
+    return PHASE_UNITS | ({2: PHASE_2_WITH_VISION_ON_VLLM} if site.vision_on_vllm else {})
+
+
 def snapshot(site: Site) -> Snapshot:
     """The text model on disk. Preflight has made sure that a revision is known."""
     return Snapshot(site.vllm.model, site.model_revision or "", site.vllm.hub_cache)
+
+
+def vision_snapshot(site: Site) -> Snapshot:
+    """The vision model of vLLM on disk, likewise."""
+    return Snapshot(site.vllm_vision.model, site.vision_model_revision or "", site.vllm.hub_cache)
+
+
+def snapshots(site: Site) -> tuple[Snapshot, ...]:
+    """Every model of vLLM that a host with Phase 2 keeps on its disk."""
+    return (snapshot(site), vision_snapshot(site)) if site.vision_on_vllm else (snapshot(site),)
 
 
 def ollama_home(instance: Literal["text", "vision"]) -> str:

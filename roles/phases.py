@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from roles.cards import VLLM_FLOOR, PciDevice
-from roles.layout import PHASE_TARGETS, PHASE_UNITS, VLLM_MODEL
+from roles.layout import PHASE_TARGETS, VLLM_MODEL, VLLM_VISION_MODEL, phase_units
 
 if TYPE_CHECKING:
     from roles.site import Site
@@ -32,11 +32,12 @@ def phases_on_disk(site: Site) -> tuple[int, ...]:
 
 def units_on_disk(site: Site) -> tuple[str, ...]:
     """Every unit of these phases, once."""
-    return tuple(dict.fromkeys(unit for number in phases_on_disk(site) for unit in PHASE_UNITS[number]))
+    units = phase_units(site)
+    return tuple(dict.fromkeys(unit for number in phases_on_disk(site) for unit in units[number]))
 
 
 def unit_files(site: Site) -> tuple[str, ...]:
     """Every unit file of ours that a finished deploy leaves: services, sockets, the download, the targets."""
-    download = (VLLM_MODEL,) if site.prepares_phase_2 else ()
+    download = (VLLM_MODEL, *((VLLM_VISION_MODEL,) if site.vision_on_vllm else ())) if site.prepares_phase_2 else ()
     targets = (PHASE_TARGETS[number] for number in phases_on_disk(site))
     return tuple(sorted({*units_on_disk(site), *download, *targets}))

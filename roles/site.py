@@ -24,7 +24,7 @@ from roles.nvidia.settings import NvidiaSettings
 from roles.ollama.settings import OllamaSettings
 from roles.pins import ModelPin, pins
 from roles.settings import Data, Settings, SettingsError, merge, nest, validate
-from roles.vllm.settings import VllmSettings
+from roles.vllm.settings import VllmSettings, VllmVisionSettings
 
 # The names an operator of the original system knows (its compose file and guide), and the setting each one means.
 ENVIRONMENT_NAMES = {
@@ -48,6 +48,10 @@ class Site(Settings):
     prepare: Literal["auto", "both", "phase1"] = Field(
         "auto", description="phases kept complete on disk; `auto`: both, or Phase 1 alone where no card can run vLLM"
     )
+    vision: Literal["ollama", "vllm"] = Field(
+        "ollama",
+        description="what answers about pictures in Phase 2: Ollama Vision, or a vLLM of its own behind an adapter",
+    )
     report: Literal["text", "json"] = Field(
         "text", description="how preflight and drift report; `json` is for machines"
     )
@@ -66,6 +70,7 @@ class Site(Settings):
     nvidia: NvidiaSettings = NvidiaSettings()
     docker: DockerSettings = DockerSettings()
     vllm: VllmSettings = VllmSettings()
+    vllm_vision: VllmVisionSettings = VllmVisionSettings()
     ollama: OllamaSettings = OllamaSettings()
     adapter: AdapterSettings = AdapterSettings()
     consumers: ConsumersSettings = ConsumersSettings()
@@ -77,6 +82,24 @@ class Site(Settings):
         return self.prepare != "phase1"
 
     @property
+    def vision_on_vllm(self) -> bool:
+        """Whether Phase 2 of this host answers about pictures from a vLLM."""
+        return self.vision == "vllm" and self.prepares_phase_2
+
+    @property
+    def vision_models(self) -> tuple[str, ...]:
+        """The names that 11435 knows in Phase 2, each once: those of Phase 1, and what else vLLM is asked for by."""
+        known = {canonical(name) for name in self.ollama.vision.models}
+        further = self.vllm_vision.aliases if self.vision_on_vllm else ()
+        return (*self.ollama.vision.models, *(name for name in further if canonical(name) not in known))
+
+    @property
+    def embed_models(self) -> tuple[str, ...]:
+        """With vision on vLLM, the models of Ollama Vision that vLLM does not answer for: embeddings, as a rule."""
+        taken = {canonical(name) for name in self.vllm_vision.aliases}
+        return tuple(name for name in self.ollama.vision.models if canonical(name) not in taken)
+
+    @property
     def model_pin(self) -> ModelPin | None:
         """What pins.toml knows about the text model, if it knows it."""
         return pins().models.get(self.vllm.model)
@@ -85,6 +108,17 @@ class Site(Settings):
     def model_revision(self) -> str | None:
         """The commit to serve: the setting, else the pin; None when neither has one (preflight refuses then)."""
         return self.vllm.model_revision or (self.model_pin.revision if self.model_pin else None)
+
+    @property
+    def vision_model_pin(self) -> ModelPin | None:
+        """The same about the vision model of vLLM."""
+        return pins().models.get(self.vllm_vision.model)
+
+    @property
+    def vision_model_revision(self) -> str | None:
+        """The same commit for the vision model of vLLM."""
+        pin = self.vision_model_pin
+        return self.vllm_vision.model_revision or (pin.revision if pin else None)
 
     @property
     def ollama_url(self) -> str:
@@ -150,6 +184,7 @@ def conflicts(site: Site) -> list[str]:
         *_secret_conflicts(site),
         *_consumer_conflicts(site),
         *_monitoring_conflicts(site),
+        *_vision_conflicts(site),
     ]
 
 
@@ -167,6 +202,11 @@ def _port_conflicts(site: Site) -> Iterable[str]:
         "ollama.vision.port": site.ollama.vision.port,
         "ollama.pull_port": site.ollama.pull_port,
     }
+    if site.vision_on_vllm:
+        ports |= {
+            "vllm_vision.port": site.vllm_vision.port,
+            "ollama.vision.loopback_port": site.ollama.vision.loopback_port,
+        }
     watching = {key: one.port for key, one in site.monitoring.listening(site.gpu).items()}
     for (first, port), (second, other) in combinations((ports | watching).items(), 2):
         if port == other and {first, second} != {"adapter.port", "ollama.text.port"}:
@@ -183,7 +223,9 @@ def _port_conflicts(site: Site) -> Iterable[str]:
 
 
 def _name_conflicts(site: Site) -> Iterable[str]:
-    vision = {canonical(name): name for name in site.ollama.vision.models}
+    vision = {canonical(name): ("ollama.vision.models", name) for name in site.ollama.vision.models}
+    if site.vision_on_vllm:
+        vision |= {canonical(name): ("vllm_vision.aliases", name) for name in site.vllm_vision.aliases}
     text: dict[str, str] = {}
     served = {
         "vllm.aliases": site.vllm.aliases,
@@ -193,7 +235,7 @@ def _name_conflicts(site: Site) -> Iterable[str]:
         for alias in aliases:
             name = canonical(alias)
             if other := vision.get(name):
-                yield f"{key}: {alias!r} is claimed by ollama.vision.models too, as {other!r}; a name has one backend"
+                yield f"{key}: {alias!r} is claimed by {other[0]} too, as {other[1]!r}; a name has one backend"
             if (first := text.setdefault(name, key)) != key:
                 yield f"{key}: {alias!r} is claimed by {first} too; a name has one backend"
 
@@ -221,6 +263,7 @@ def _gpu_conflicts(site: Site) -> Iterable[str]:
             "vllm.gpus": site.vllm.gpus,
             "ollama.text.gpus": site.ollama.text.gpus,
             "ollama.vision.gpus": site.ollama.vision.gpus,
+            "vllm_vision.gpus": site.vllm_vision.gpus,
         }
         for key, cards in named.items():
             if cards:
@@ -277,6 +320,23 @@ def _consumer_conflicts(site: Site) -> Iterable[str]:
         yield (
             f"consumers.project: its services are told the model {model!r} (vllm.aliases[0]), which Phase 1 would not have; "
             f"add it to ollama.text.models, or put one of those first in vllm.aliases"
+        )
+
+
+def _vision_conflicts(site: Site) -> Iterable[str]:
+    if not site.vision_on_vllm:
+        return
+    if not site.embed_models:
+        names = ", ".join(map(repr, site.vllm_vision.aliases))
+        yield (
+            f"vllm_vision.aliases: {names} are all of ollama.vision.models, so nothing would make embeddings in Phase 2; "
+            'leave out what vLLM does not serve, or add "nomic-embed-text" to ollama.vision.models'
+        )
+    vision = site.vllm_vision
+    if vision.gpus and len(vision.gpus) < vision.tensor_parallel_size:
+        yield (
+            f"vllm_vision.tensor_parallel_size: {vision.tensor_parallel_size} cards wanted, "
+            f"vllm_vision.gpus names {len(vision.gpus)}"
         )
 
 

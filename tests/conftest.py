@@ -12,6 +12,8 @@ from lab import engines
 STAND_IN, REAL = "stand-in", "real vLLM"
 # For fixtures that offer either. A real one takes a minute to start and, once per machine, minutes to install.
 UPSTREAMS = [STAND_IN, pytest.param(REAL, marks=pytest.mark.engines)]
+# Those that the tests of text share; the one for pictures is started by the tests that need it.
+VARIANTS = tuple(name for name in engines.VARIANTS if name != "vision")
 
 
 def named_urls(text: str) -> dict[str, str]:
@@ -22,16 +24,16 @@ def named_urls(text: str) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def real_urls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, str]]:
-    """URL of a real vLLM for each variant of the miniature model.
+    """URL of a real vLLM for each text variant of the miniature model.
 
     LLM_TEST_VLLM_URL names vLLMs that run already (`.venv/bin/python -m lab.engines` prints it): nothing is started then, which is
     quicker when tests are run again and again.
     """
     if given := named_urls(os.environ.get("LLM_TEST_VLLM_URL", "")):
-        assert given.keys() >= engines.VARIANTS.keys(), f"LLM_TEST_VLLM_URL must name {', '.join(engines.VARIANTS)}"
+        assert given.keys() >= {*VARIANTS}, f"LLM_TEST_VLLM_URL must name {', '.join(VARIANTS)}"
         yield given
         return
     if reason := engines.why_not():
         pytest.skip(reason)
-    with engines.running(engines.VARIANTS, tmp_path_factory.mktemp("vllm")) as running:
+    with engines.running(VARIANTS, tmp_path_factory.mktemp("vllm")) as running:
         yield {variant: engine.url for variant, engine in running.items()}

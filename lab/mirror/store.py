@@ -33,6 +33,7 @@ MODELS: dict[str, tuple[tuple[str, ...], bool]] = {
     "lab/tiny-tools": (("--variant", "tools"), False),
     "lab/tiny-think": (("--variant", "think"), False),
     "lab/tiny-embed": (("--variant", "embed"), False),
+    "lab/tiny-vision": (("--variant", "vision"), False),
     "lab/tiny-padded": (("--variant", "plain"), False),
 }
 # huggingface_hub writes in pieces of 10 MiB, so only a larger file can be resumed (2.4.0, constants.py).

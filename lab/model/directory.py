@@ -10,6 +10,7 @@ from pathlib import Path
 from safetensors.numpy import save_file
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, processors
 
+from lab.model import vision
 from lab.model.templates import chat_template
 from lab.model.vocabulary import BOS, CHAINS, EOS, MARKERS, PAIRS, SPACE, UNK, Vocabulary
 from lab.model.weights import CONTEXT, HEADS, HIDDEN, INTERMEDIATE, NORM_EPS, answer, weights
@@ -25,10 +26,14 @@ def tokenizer(vocabulary: Vocabulary) -> Tokenizer:
     result.post_processor = processors.TemplateProcessing(
         single=f"{BOS} $A", pair=f"{BOS} $A {BOS} $B", special_tokens=[(BOS, vocabulary.id(BOS))]
     )
-    result.add_special_tokens([AddedToken(text, normalized=False) for text in (UNK, BOS, EOS, *MARKERS)])
+    result.add_special_tokens([AddedToken(text, normalized=False) for text in _special(vocabulary)])
     result.add_tokens([AddedToken(text, normalized=False) for text in PAIRS])
     assert result.get_vocab_size() == len(vocabulary)
     return result
+
+
+def _special(vocabulary: Vocabulary) -> tuple[str, ...]:
+    return (UNK, BOS, EOS, *MARKERS, *vocabulary.picture_markers)
 
 
 def model_config(vocabulary: Vocabulary, *, head: bool) -> dict[str, object]:
@@ -70,10 +75,12 @@ def pooling_files() -> dict[str, object]:
 
 def write(out: Path, variant: str, system: str, *, base: bool = False) -> None:
     """Write the whole model directory; files of an earlier run are overwritten. A `base` model has no chat template."""
-    vocabulary, head = Vocabulary(), variant != "embed"
+    sees, head = variant == "vision", variant != "embed"
+    vocabulary = Vocabulary(sees=sees)
+    config = model_config(vocabulary, head=head)
     special = {"bos_token": BOS, "eos_token": EOS, "unk_token": UNK, "pad_token": EOS}
     files: dict[str, object] = {
-        "config.json": model_config(vocabulary, head=head),
+        "config.json": vision.config(config, vocabulary) if sees else config,
         "tokenizer_config.json": {
             "tokenizer_class": "PreTrainedTokenizerFast",
             "model_max_length": CONTEXT,
@@ -86,10 +93,13 @@ def write(out: Path, variant: str, system: str, *, base: bool = False) -> None:
         files["generation_config.json"] = {"bos_token_id": bos, "eos_token_id": eos, "pad_token_id": eos}
     else:
         files |= pooling_files()
+    if sees:
+        files |= vision.processor_files()
 
     out.mkdir(parents=True, exist_ok=True)
     tensors = weights(vocabulary, head=head)
-    save_file(tensors, out / "model.safetensors", metadata={"format": "pt"})
+    stored = vision.stored(vocabulary, tensors) if sees else tensors
+    save_file(stored, out / "model.safetensors", metadata={"format": "pt"})
     (out / "model.safetensors").chmod(0o644)  # safetensors writes 0600; the service that reads it is another user
     tokenizer(vocabulary).save(str(out / "tokenizer.json"))
     for name, content in files.items():

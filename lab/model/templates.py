@@ -101,10 +101,30 @@ THINK = r"""
 {%- if enable_thinking is not defined or enable_thinking -%}<|think|>{%- else -%}<|assistant|>{%- endif -%}
 """
 
-TEMPLATES = {"plain": PLAIN, "tools": TOOLS, "think": THINK}
+# Content may come in parts. Where the last message has pictures, the answer is about what they show.
+VISION = r"""
+{{- bos_token -}}
+{%- set seen = namespace(picture=false) -%}
+{%- for message in messages -%}
+  {%- set seen.picture = false -%}
+  <|{{ message.role if message.role in ('system', 'assistant') else 'user' }}|>
+  {%- if message.content is string -%}{{- message.content -}}
+  {%- elif message.content -%}
+    {%- for part in message.content -%}
+      {%- if part.type == 'text' -%}{{- part.text -}}
+      {%- elif part.type == 'image' -%}{{- '<image>' -}}{%- set seen.picture = true -%}
+      {%- endif -%}
+    {%- endfor -%}
+  {%- endif -%}
+{%- endfor -%}
+{%- if seen.picture -%}<|look|>{%- else -%}<|assistant|>{%- endif -%}
+"""
+
+TEMPLATES = {"plain": PLAIN, "tools": TOOLS, "think": THINK, "vision": VISION}
 DEFAULT_SYSTEM = {"tools": "You are a tool caller."}
 
 
 def chat_template(variant: str, system: str) -> str:
-    """The Jinja template of a variant; `system` is used for conversations that bring no system message."""
-    return (COLLATE.replace("@SYSTEM@", json.dumps(system)) + TEMPLATES[variant]).strip()
+    """The Jinja template of a variant; `system` is used for conversations that bring no system message (not with pictures)."""
+    before = "" if variant == "vision" else COLLATE.replace("@SYSTEM@", json.dumps(system))
+    return (before + TEMPLATES[variant]).strip()

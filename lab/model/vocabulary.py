@@ -29,12 +29,26 @@ CHARACTERS = " abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 PAIRS = ('{"', '":')
 # vLLM's llama3_json tool parser wants this token to exist; the GGUF twin ends before it. Never read, never written.
 UNUSED = ("<|python_tag|>",)
+# Only in the vocabulary of the `vision` variant: what its processor wraps pictures in, and the token that looks at them.
+IMAGE, LOOK = "<image>", "<|look|>"
+WRAPPING = ("<fake_token_around_image>", "<global-img>", "<end_of_utterance>")
+COLOURS = (" Red", " Green", " Blue", " Grey")
+PICTURE = " picture"
+
+
+def marker_of(colour: str) -> str:
+    """The token whose embedding stands for a picture of a colour."""
+    return f"<|{colour.strip().lower()}|>"
 
 
 @dataclass
 class Vocabulary:
-    """Token texts in id order: unk, bos, eos, 256 bytes, markers, chain pieces, single characters, one unused."""
+    """Token texts in id order: unk, bos, eos, 256 bytes, markers, chain pieces, single characters, one unused.
 
+    With `sees` those for pictures come after them.
+    """
+
+    sees: bool = False
     pieces: list[str] = field(default_factory=list)
     ids: dict[str, int] = field(default_factory=dict)
 
@@ -45,8 +59,7 @@ class Vocabulary:
             self.ids[text] = len(self.pieces)
             self.pieces.append(text)
 
-    @staticmethod
-    def _all() -> Iterator[str]:
+    def _all(self) -> Iterator[str]:
         yield from (UNK, BOS, EOS)
         yield from (f"<0x{byte:02X}>" for byte in range(256))
         yield from MARKERS
@@ -54,6 +67,14 @@ class Vocabulary:
             yield from chain
         yield from CHARACTERS
         yield from UNUSED
+        if self.sees:
+            yield from self.picture_markers
+            yield from (*COLOURS, PICTURE)
+
+    @property
+    def picture_markers(self) -> tuple[str, ...]:
+        """Markers that only this variant has."""
+        return (IMAGE, LOOK, *WRAPPING, *map(marker_of, COLOURS)) if self.sees else ()
 
     def __len__(self) -> int:
         return len(self.pieces)
@@ -66,10 +87,16 @@ class Vocabulary:
         """token id -> [(successor id, weight)], best first."""
         plain, answer = CHAINS["<|assistant|>"][0], CHAINS["json"][0]
         anywhere = [(self.id(plain), SUCCESSOR), (self.id(answer), RUNNER_UP)]
-        table = {token: anywhere for token in range(len(self) - len(UNUSED))}
+        unused = {self.id(piece) for piece in (*UNUSED, *((LOOK,) if self.sees else ()))}
+        table = {token: anywhere for token in range(len(self)) if token not in unused}
         for start, chain in CHAINS.items():
             if start in MARKERS and start != "<|assistant|>":
                 table[self.id(start)] = [(self.id(chain[0]), SUCCESSOR)]
             for piece, successor in zip(chain, (*chain[1:], EOS), strict=True):
                 table[self.id(piece)] = [(self.id(successor), SUCCESSOR)]
+        for colour in COLOURS if self.sees else ():
+            table[self.id(marker_of(colour))] = [(self.id(colour), SUCCESSOR)]
+            table[self.id(colour)] = [(self.id(PICTURE), SUCCESSOR)]
+        if self.sees:
+            table[self.id(PICTURE)] = [(self.id("."), SUCCESSOR)]
         return table

@@ -13,13 +13,17 @@ from roles.hidden import hidden
 from roles.layout import (
     ADAPTER,
     ADAPTER_SOCKET,
+    ADAPTER_VISION,
+    ADAPTER_VISION_SOCKET,
     CREDENTIALS,
+    OLLAMA_EMBED,
     OLLAMA_TEXT,
     OLLAMA_VISION,
-    PHASE_UNITS,
     UNITS,
     VLLM,
-    snapshot,
+    VLLM_VISION,
+    phase_units,
+    snapshots,
 )
 from roles.site import Site
 
@@ -120,7 +124,7 @@ def drop_in_findings(look: Look) -> Iterator[Finding]:
 def unit_findings(host: str, site: Site, look: Look, status: Mapping[str, Any]) -> Iterator[Finding]:
     """Units that do not run as they should, in the words of systemd and of their proofs."""
     deploy = deploy_command(host)
-    wanted = PHASE_UNITS[site.phase]
+    wanted = phase_units(site)[site.phase]
     for unit, seen in look.units.items():
         if seen.load == "masked":
             yield Finding("unit", unit, "not masked", "masked", f"systemctl unmask {unit} on the host, then: {deploy}")
@@ -160,19 +164,21 @@ def phase_findings(host: str, site: Site, status: Mapping[str, Any]) -> Iterator
 
 
 def model_findings(host: str, site: Site, look: Look) -> Iterator[Finding]:
-    """The revision of the text model in the hub cache."""
-    if look.model is None:
-        return
-    model, wanted = look.model, snapshot(site)
-    what = f"{wanted.repository}@{wanted.revision}"
-    if not model.complete or not model.files:
-        found = f"{model.files} files, {'marked complete' if model.complete else 'not marked complete'}"
-    elif model.dangling:
-        found = f"{len(model.dangling)} of {model.files} files have lost their content: {', '.join(model.dangling[:3])}"
-    else:
-        return
-    remedy = f"rm -f {wanted.marker} on the host, then: {deploy_command(host)} fetches what is missing"
-    yield Finding("model", what, f"complete in {wanted.hub_cache}", found, remedy)
+    """The revisions of vLLM's models in the hub cache."""
+    for wanted in snapshots(site):
+        model = look.models.get(wanted.marker)
+        if model is None:
+            continue
+        what = f"{wanted.repository}@{wanted.revision}"
+        if not model.complete or not model.files:
+            found = f"{model.files} files, {'marked complete' if model.complete else 'not marked complete'}"
+        elif model.dangling:
+            lost = f"{len(model.dangling)} of {model.files} files have lost their content"
+            found = f"{lost}: {', '.join(model.dangling[:3])}"
+        else:
+            continue
+        remedy = f"rm -f {wanted.marker} on the host, then: {deploy_command(host)} fetches what is missing"
+        yield Finding("model", what, f"complete in {wanted.hub_cache}", found, remedy)
 
 
 def declared(site: Site) -> dict[int, tuple[str, str, frozenset[str]]]:
@@ -180,15 +186,22 @@ def declared(site: Site) -> dict[int, tuple[str, str, frozenset[str]]]:
     phase_1 = site.phase == 1
     text_at = site.ollama.address if phase_1 else site.adapter.address
     text = frozenset({OLLAMA_TEXT}) if phase_1 else frozenset({ADAPTER, ADAPTER_SOCKET})
-    return {
+    on_vllm = site.vision_on_vllm and not phase_1
+    vision = frozenset({ADAPTER_VISION, ADAPTER_VISION_SOCKET} if on_vllm else {OLLAMA_VISION})
+    ports = {
         site.vllm.port: ("vllm.port", "127.0.0.1", frozenset({VLLM})),
         site.adapter.port: ("adapter.port", text_at, text),
-        site.ollama.vision.port: ("ollama.vision.port", site.ollama.address, frozenset({OLLAMA_VISION})),
+        site.ollama.vision.port: ("ollama.vision.port", site.ollama.address, vision),
         **{
             one.port: (key, one.address, frozenset({one.unit}))
             for key, one in site.monitoring.listening(site.gpu).items()
         },
     }
+    if on_vllm:
+        loopback = site.ollama.vision.loopback_port
+        ports[site.vllm_vision.port] = ("vllm_vision.port", "127.0.0.1", frozenset({VLLM_VISION}))
+        ports[loopback] = ("ollama.vision.loopback_port", "127.0.0.1", frozenset({OLLAMA_EMBED}))
+    return ports
 
 
 def is_everywhere(address: str) -> bool:

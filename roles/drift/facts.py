@@ -10,7 +10,7 @@ from typing import Any
 
 from pyinfra.api import FactBase, QuoteString, StringCommand
 
-from roles.layout import ETC
+from roles.layout import ETC, Snapshot
 from roles.started_with import NO_START, RECORDS, changed_inputs
 
 SCRIPT = Path(__file__).parent / "host" / "look.py"
@@ -56,7 +56,7 @@ class Look:
     units: Mapping[str, UnitSeen]
     by_hand: Mapping[str, LastChange | None]
     other_inputs: Mapping[str, tuple[str, ...]]
-    model: ModelSeen | None
+    models: Mapping[str, ModelSeen]  # by its marker's path
 
 
 def parse_look(raw: Mapping[str, Any]) -> Look:
@@ -65,7 +65,6 @@ def parse_look(raw: Mapping[str, Any]) -> Look:
         name: UnitSeen(seen["LoadState"], seen["ActiveState"], seen.get("Result", ""), tuple(seen["drop_ins"]))
         for name, seen in raw["units"].items()
     }
-    model = raw["model"]
     return Look(
         units=units,
         by_hand={path: LastChange(**seen) if seen else None for path, seen in raw["by_hand"].items()},
@@ -74,7 +73,10 @@ def parse_look(raw: Mapping[str, Any]) -> Look:
             for unit, seen in raw["runs_with"].items()
             if unit in units and units[unit].active == "active" and (changed := _changed(seen["disk"], seen["start"]))
         },
-        model=ModelSeen(model["marker"], model["files"], tuple(model["dangling"])) if model else None,
+        models={
+            name: ModelSeen(model["marker"], model["files"], tuple(model["dangling"]))
+            for name, model in raw["models"].items()
+        },
     )
 
 
@@ -87,17 +89,20 @@ def _changed(disk: Mapping[str, str] | None, start: Mapping[str, str] | None) ->
 class LookAtHost(FactBase["Look | None"]):
     """The look; None where the host has no python3 or says nothing that we understand.
 
-    :param units: names. :param snapshot: of the text model, "" on a host for Phase 1 alone. :param marker: its marker.
+    :param units: names. :param models: those of vLLM that the host is to have; none on a host for Phase 1 alone.
     """
 
     @staticmethod
     def default() -> Look | None:
         return None
 
-    def command(self, units: Sequence[str], snapshot: str, marker: str) -> StringCommand:
+    def command(self, units: Sequence[str], models: Sequence[Snapshot]) -> StringCommand:
         asked = {
-            "units": list(units), "inputs": f"{ETC}/inputs", "records": RECORDS, "snapshot": snapshot, "marker": marker
-        }  # fmt: skip
+            "units": list(units),
+            "inputs": f"{ETC}/inputs",
+            "records": RECORDS,
+            "models": {model.marker: {"snapshot": model.path, "marker": model.marker} for model in models},
+        }
         script = SCRIPT.read_text(encoding="utf-8")
         return StringCommand(
             "python3", "-c", QuoteString(script), QuoteString(json.dumps(asked)), "2>/dev/null", "||", "true"

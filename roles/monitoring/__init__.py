@@ -14,7 +14,19 @@ from pyinfra.api import deploy
 from pyinfra.operations import systemd
 
 from roles.host_files import write
-from roles.layout import ADAPTER, ADAPTER_TOKEN, CREDENTIALS, LIBEXEC, OLLAMA_TEXT, OLLAMA_VISION, UNITS, VLLM
+from roles.layout import (
+    ADAPTER,
+    ADAPTER_TOKEN,
+    ADAPTER_VISION,
+    CREDENTIALS,
+    LIBEXEC,
+    OLLAMA_EMBED,
+    OLLAMA_TEXT,
+    OLLAMA_VISION,
+    UNITS,
+    VLLM,
+    VLLM_VISION,
+)
 from roles.monitoring.grafana import grafana_pages
 from roles.monitoring.prometheus import prometheus_stack
 from roles.rendering import render
@@ -56,6 +68,13 @@ def checks(site: Site) -> dict[str, str]:
         OLLAMA_TEXT: ("ollama", ollama, site.ollama.text.port, site.ollama.text.models),
         OLLAMA_VISION: ("ollama", ollama, site.ollama.vision.port, site.ollama.vision.models),
     }
+    if site.vision_on_vllm:
+        sees, port = site.vllm_vision, site.ollama.vision.loopback_port
+        asked |= {
+            OLLAMA_EMBED: ("ollama", "127.0.0.1", port, site.embed_models),
+            VLLM_VISION: ("vllm", "127.0.0.1", sees.port, (sees.served_name,)),
+            ADAPTER_VISION: ("adapter", ollama, site.ollama.vision.port, (*sees.aliases, *site.embed_models)),
+        }
     commands = {
         unit: shlex.join(
             [service, "--address", address, "--port", str(port), *(w for name in names for w in ("--model", name))]

@@ -1,4 +1,7 @@
-"""Ollama, twice: `vision` serves in both phases, `text` waits on disk, complete, for Phase 1. roles/phase starts them."""
+"""Ollama, twice: `vision` serves in both phases, `text` waits on disk, complete, for Phase 1. roles/phase starts them.
+
+With `vision = "vllm"` both are Phase 1's, and in Phase 2 `embed` has vision's models on loopback, for what vLLM does not serve.
+"""
 
 from __future__ import annotations
 
@@ -9,19 +12,23 @@ from pyinfra.api import deploy
 
 from roles.archives import FETCH, fetched
 from roles.downloads import downloaded
-from roles.gpus import shares_a_card
+from roles.gpus import makes_room
 from roles.host_files import directory, install_program, write, write_inputs
 from roles.layout import (
     ADAPTER,
     ADAPTER_SOCKET,
+    ADAPTER_VISION,
+    ADAPTER_VISION_SOCKET,
     CACHE,
     ETC,
     LIBEXEC,
+    OLLAMA_EMBED,
     OLLAMA_TEXT,
     OLLAMA_VISION,
     PHASE_TARGETS,
     UNITS,
     VLLM,
+    VLLM_VISION,
     ollama_home,
     ollama_manifest,
     ollama_release,
@@ -39,9 +46,14 @@ from roles.system_users import system_user
 if TYPE_CHECKING:
     from roles.site import Site
 
-Instance = Literal["text", "vision"]
-INSTANCES: tuple[Instance, ...] = ("vision", "text")
-UNIT = {"text": OLLAMA_TEXT, "vision": OLLAMA_VISION}
+Instance = Literal["text", "vision", "embed"]
+Store = Literal["text", "vision"]
+INSTANCES: tuple[Store, ...] = ("vision", "text")
+UNIT: dict[Instance, str] = {"text": OLLAMA_TEXT, "vision": OLLAMA_VISION, "embed": OLLAMA_EMBED}
+
+
+def servers(site: Site) -> tuple[Instance, ...]:
+    return (*INSTANCES, *(("embed",) if site.vision_on_vllm else ()))
 
 
 @deploy("Ollama")
@@ -91,7 +103,9 @@ def configure(site: Site) -> None:
             texts["pull"],
         )
         release_file(f"Write the {instance} unit", f"{UNITS}/{UNIT[instance]}", texts["unit"])
-    files = {UNIT[name]: {f"{UNITS}/{UNIT[name]}": rendered(site, name)["unit"]} for name in INSTANCES}
+    if site.vision_on_vllm:
+        release_file("Write the embed unit", f"{UNITS}/{OLLAMA_EMBED}", rendered(site, "embed")["unit"])
+    files = {UNIT[name]: {f"{UNITS}/{UNIT[name]}": rendered(site, name)["unit"]} for name in servers(site)}
     write_inputs(inputs(site), files)
 
 
@@ -108,27 +122,29 @@ def fetch(site: Site) -> None:
 
 
 def rendered(site: Site, instance: Instance) -> dict[str, str]:
-    """The two units of one instance."""
-    settings = site.ollama.vision if instance == "vision" else site.ollama.text
-    phases = (1, 2) if instance == "vision" else (1,)
+    """The two units of one instance; that which pulls models is of use for `text` and `vision`."""
+    settings = site.ollama.text if instance == "text" else site.ollama.vision
+    store: Store = "text" if instance == "text" else "vision"
+    own = {"port": site.ollama.vision.loopback_port, "models": site.embed_models} if instance == "embed" else {}
+    address = "127.0.0.1" if instance == "embed" else site.ollama.address
     values = settings.model_dump() | {
         "instance": instance,
+        "store": store,
         "version": ollama_version(site),
-        "address": site.ollama.address,
-        "probe_address": reachable_address(site.ollama.address),
+        "address": address,
+        "probe_address": reachable_address(address),
         "pull_port": site.ollama.pull_port,
         "registry": site.mirrors.ollama_registry,
         "current": ollama_release(site).current,
         "software": ollama_release(site).path,
-        "home": ollama_home(instance),
+        "home": ollama_home(store),
         "libexec": LIBEXEC,
-        "adapter": ADAPTER,
-        "adapter_socket": ADAPTER_SOCKET,
-        "vllm": VLLM,
-        "targets": [PHASE_TARGETS[phase] for phase in phases],
+        "targets": [PHASE_TARGETS[phase] for phase in phases_of(site, instance)],
+        "not_with": not_with(site, instance),
         "gpu": site.gpu,
         "etc": ETC,
-        "after_vllm": instance == "vision" and shares_a_card(site),
+        "after": after(site, instance),
+        **own,
     }
     return {
         "unit": render(__file__, "ollama.service", **values),
@@ -136,9 +152,35 @@ def rendered(site: Site, instance: Instance) -> dict[str, str]:
     }
 
 
+def phases_of(site: Site, instance: Instance) -> tuple[int, ...]:
+    """The phases in which a server runs."""
+    if instance == "vision":
+        return (1,) if site.vision_on_vllm else (1, 2)
+    return (1,) if instance == "text" else (2,)
+
+
+def not_with(site: Site, instance: Instance) -> tuple[str, ...]:
+    """Units of the other phase that have the port, or the models, of a server."""
+    if instance == "text":
+        return (ADAPTER_SOCKET, ADAPTER)
+    if instance == "embed":
+        return (OLLAMA_VISION,)
+    return (ADAPTER_VISION_SOCKET, ADAPTER_VISION, OLLAMA_EMBED) if site.vision_on_vllm else ()
+
+
+def after(site: Site, instance: Instance) -> tuple[str, ...]:
+    """Units that end, or on a shared card start, before a server starts: vLLM takes its part of the memory first."""
+    if not site.vision_on_vllm:
+        return (*not_with(site, instance), VLLM) if instance == "text" or makes_room(site) else ()
+    if instance != "embed":
+        return (*not_with(site, instance), VLLM, VLLM_VISION)
+    # Not after ollama-vision, which comes after it: for a start to wait for an end, one of the two is enough.
+    return (VLLM, VLLM_VISION) if makes_room(site) else ()
+
+
 def inputs(site: Site) -> dict[str, dict[str, str]]:
     """By unit, what a start of it reads."""
     return {
         UNIT[instance]: inputs_of(unit=rendered(site, instance)["unit"], release=ollama_release(site).name)
-        for instance in INSTANCES
+        for instance in servers(site)
     }

@@ -38,11 +38,19 @@ class OllamaText(OllamaInstance):
 class OllamaVision(OllamaInstance):
     """Key `ollama.vision`."""
 
-    port: int = Field(11435, ge=1024, le=65535, description="in both phases")
+    port: int = Field(
+        11435, ge=1024, le=65535, description='in both phases; with `vision = "vllm"` of an adapter in Phase 2'
+    )
     models: tuple[str, ...] = Field(
         ("llava:7b", "nomic-embed-text"),
         min_length=1,
         description="images and embeddings; also asked for through 11434",
+    )
+    loopback_port: int = Field(
+        11436,
+        ge=1024,
+        le=65535,
+        description='on 127.0.0.1, in Phase 2 with `vision = "vllm"`: what vLLM does not serve',
     )
     gpus: tuple[GpuName, ...] = Field(
         (), description="cards it may use, UUID or index; empty: those that vLLM does not name"

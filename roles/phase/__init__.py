@@ -15,21 +15,27 @@ from typing import TYPE_CHECKING
 from pyinfra import host
 from pyinfra.api import deploy
 
+from roles.gpus import vllms_share_a_card
 from roles.host_files import write
 from roles.layout import (
     ADAPTER,
     ADAPTER_TOKEN,
+    ADAPTER_VISION,
+    OLLAMA_EMBED,
     OLLAMA_TEXT,
     OLLAMA_VISION,
+    PHASE_2_WITH_VISION_ON_VLLM,
     PHASE_ALIAS,
     PHASE_TARGETS,
     PHASE_UNITS,
     UNITS,
     VLLM,
+    VLLM_VISION,
     adapter_release,
     ollama_manifest,
     ollama_release,
-    snapshot,
+    phase_units,
+    snapshots,
     vllm_release,
 )
 from roles.phase.batches import batch_of, earlier_hosts_serve, hosts_of_the_run
@@ -64,7 +70,7 @@ FINISHER = "llm-release.service"
 Inputs = Mapping[str, Mapping[str, str]]
 # In one order for all hosts: a unit's place in it, not the host's phase, says which operation it is, so that each
 # operation has one name in a run over hosts of both phases.
-EVERY_UNIT = tuple(dict.fromkeys((*PHASE_UNITS[1], *PHASE_UNITS[2])))
+EVERY_UNIT = tuple(dict.fromkeys((*PHASE_UNITS[1], *PHASE_UNITS[2], *PHASE_2_WITH_VISION_ON_VLLM)))
 
 
 @deploy("Phase")
@@ -105,12 +111,20 @@ def configure(site: Site) -> None:
             "phase.target",
             phase=number,
             target=target,
-            units=PHASE_UNITS[number],
+            units=phase_units(site)[number],
+            words=phase_in_words(site, number),
             other=PHASE_TARGETS[3 - number],
             alias=PHASE_ALIAS,
         )
         release_file(f"Write {target}", f"{UNITS}/{target}", text)
     write("Write the unit that finishes what a power cut left half done", f"{UNITS}/{FINISHER}", finisher(site))
+
+
+def phase_in_words(site: Site, phase: int) -> str:
+    """What serves in a phase, for systemctl."""
+    if phase == 1:
+        return "two Ollama servers"
+    return f"vLLM behind the adapter, {'another one' if site.vision_on_vllm else 'Ollama'} for vision"
 
 
 def finisher(site: Site) -> str:
@@ -132,10 +146,10 @@ def activate(site: Site, inputs: Inputs) -> None:
         name="Have the host in its phase; when that does not come up, in the one that served before",
         phase=site.phase,
         back=True,
-        patience_s=max(site.vllm.drain_timeout_s, site.adapter.drain_timeout_s) + 15,
+        patience_s=max(site.vllm.drain_timeout_s, site.vllm_vision.drain_timeout_s, site.adapter.drain_timeout_s) + 15,
     )
     for unit in host.loop(EVERY_UNIT):
-        if unit in PHASE_UNITS[site.phase]:
+        if unit in phase_units(site)[site.phase]:
             unit_current(name=f"Have {unit} run with the current inputs", unit=unit, inputs=dict(inputs[unit]))
     if site.phase == 2 and site.adapter.require_token:
         # Nothing of the secret, not even a hash, is among the recorded inputs: everybody on the host can read those.
@@ -157,11 +171,11 @@ def described(site: Site) -> dict[str, dict[str, object]]:
     """Each phase on the host's disk for llm-phase: what belongs to it, what proves it. The host has no settings of its own."""
     found: dict[str, dict[str, object]] = {}
     for number in phases_on_disk(site):
-        units = PHASE_UNITS[number]
+        units = phase_units(site)[number]
         software = (
             [ollama_release(site)] if number == 1 else [ollama_release(site), vllm_release(site), adapter_release()]
         )
-        model = [] if number == 1 else [snapshot(site).marker]
+        model = [] if number == 1 else [one.marker for one in snapshots(site)]
         found[str(number)] = {
             "target": PHASE_TARGETS[number],
             "units": units,
@@ -191,10 +205,18 @@ def gates(site: Site, phase: int | None = None) -> dict[str, list[str]]:
             OLLAMA_TEXT: _probe("ollama", ollama_at, site.ollama.text.port, site.ollama.text.models),
         }
     token = ["--token-file", ADAPTER_TOKEN] if site.adapter.require_token else []
-    return {
-        OLLAMA_VISION: vision,
+    text = {
         VLLM: _probe("vllm", "127.0.0.1", site.vllm.port, (site.vllm.served_name,)),
         ADAPTER: [*_probe("adapter", adapter_at, site.adapter.port, site.vllm.aliases), *token],
+    }
+    if not site.vision_on_vllm:
+        return {OLLAMA_VISION: vision, **text}
+    sees, names = site.vllm_vision, (*site.vllm_vision.aliases, *site.embed_models)
+    return {
+        OLLAMA_EMBED: _probe("ollama", "127.0.0.1", site.ollama.vision.loopback_port, site.embed_models),
+        **text,
+        VLLM_VISION: [*_probe("vllm", "127.0.0.1", sees.port, (sees.served_name,)), "--image"],
+        ADAPTER_VISION: [*_probe("adapter", ollama_at, site.ollama.vision.port, names), "--image"],
     }
 
 
@@ -210,4 +232,6 @@ def _probe(service: str, address: str, port: int, models: tuple[str, ...]) -> li
 
 
 def gate_timeout_s(site: Site, unit: str) -> int:
+    if unit in (VLLM_VISION, ADAPTER_VISION):  # on one card it loads when the other one has loaded
+        return site.vllm_vision.ready_timeout_s + (site.vllm.ready_timeout_s if vllms_share_a_card(site) else 0)
     return site.vllm.ready_timeout_s if unit in (VLLM, ADAPTER) else 300

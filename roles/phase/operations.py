@@ -13,7 +13,7 @@ from typing import Any
 from pyinfra import host, logger
 from pyinfra.api import FactBase, FileUploadCommand, FunctionCommand, Host, QuoteString, State, StringCommand, operation
 
-from roles.layout import ADAPTER, ADAPTER_SOCKET, ETC, LIBEXEC, STATE
+from roles.layout import ETC, LIBEXEC, STATE
 from roles.phase.batches import CHANGED
 from roles.release_files import NEXT
 from roles.run_lock import TOKEN, operator
@@ -196,7 +196,7 @@ def unit_current(unit: str, inputs: dict[str, str]) -> Commands:
         return
     logger.info(f"{host.print_prefix}{unit}: {reason}")
     # A socket whose service runs refuses to restart, so the service goes first and comes back with the next operation.
-    first = f"systemctl stop {ADAPTER};" if unit == ADAPTER_SOCKET else ""
+    first = f"systemctl stop {unit.removesuffix('.socket')}.service;" if unit.endswith(".socket") else ""
     yield StringCommand(
         f"{first} systemctl reset-failed {unit} 2>/dev/null; systemctl restart {unit} || {_go_back(unit, 'start')}"
     )

@@ -15,6 +15,8 @@ from roles.layout import (
     digest,
     ollama_release,
     snapshot,
+    snapshots,
+    vision_snapshot,
     vllm_release,
 )
 from roles.pins import ROOT
@@ -22,7 +24,7 @@ from roles.pins import ROOT
 if TYPE_CHECKING:
     from roles.site import Site
 
-ADAPTER_CONFIGURATION = f"{ETC}/adapter.toml"
+ADAPTER_CONFIGURATION, ADAPTER_VISION_CONFIGURATION = f"{ETC}/adapter.toml", f"{ETC}/adapter-vision.toml"
 
 
 def manifest(site: Site, files: Mapping[str, str], by: str) -> dict[str, object]:
@@ -49,6 +51,8 @@ def versions(site: Site) -> dict[str, str]:
         found["vllm"] = vllm_release(site).name
         found["model"] = f"{site.vllm.model}@{snapshot(site).revision}"
         found["adapter"] = adapter_release().name
+    if site.vision_on_vllm:
+        found["vision_model"] = f"{site.vllm_vision.model}@{vision_snapshot(site).revision}"
     return found
 
 
@@ -56,7 +60,8 @@ def needs(site: Site) -> list[str]:
     """Paths that must be there besides the release's own files, each the last one written of something large."""
     found = [ollama_release(site).marker]
     if site.prepares_phase_2:
-        found += [vllm_release(site).marker, adapter_release().marker, snapshot(site).marker]
+        found += [vllm_release(site).marker, adapter_release().marker]
+        found += [one.marker for one in snapshots(site)]
     return found
 
 
@@ -65,10 +70,11 @@ def checks(site: Site) -> list[list[str]]:
     if not site.prepares_phase_2:
         return []
     adapter, vllm = adapter_release().path, vllm_release(site).path
-    configuration = "{root}" + ADAPTER_CONFIGURATION
+    configurations = [ADAPTER_CONFIGURATION, *([ADAPTER_VISION_CONFIGURATION] if site.vision_on_vllm else [])]
+    asked = [f"{adapter}/bin/python", "-I", "-m", "ollama_adapter"]
     return [
-        [f"{adapter}/bin/python", "-I", "-m", "ollama_adapter", "--config", configuration, "--check-config"],
-        [f"{vllm}/bin/python", "-I", f"{LIBEXEC}/check-model", snapshot(site).path],
+        *([*asked, "--config", "{root}" + path, "--check-config"] for path in configurations),
+        *([f"{vllm}/bin/python", "-I", f"{LIBEXEC}/check-model", one.path] for one in snapshots(site)),
     ]
 
 

@@ -130,7 +130,7 @@ def judged(site: Site, seen: Evidence) -> list[Finding]:
     missing = needs(site, survey.present, {})
     asked = questions(site, missing, token, survey.os, survey.os_version, survey.codename, DOCKER in survey.present)
     if no_token:  # what the hub says to a stranger would only be a second error about it
-        asked = [question for question in asked if question.name not in ("hub", "hub-file")]
+        asked = [question for question in asked if not question.name.startswith("hub")]
     answers = ask(asked) if asked else {}
     missing = needs(site, survey.present, model_sizes(answers))
     return [

@@ -10,10 +10,11 @@ from collections.abc import Iterator, Sequence
 from roles.apt_repositories import cuda_fingerprint, cuda_key
 from roles.cards import FATAL_XIDS, VLLM_FLOOR, PciDevice, module_kind
 from roles.facts.evidence import App, Card, Evidence
-from roles.gpus import MIB, CardSize, budget, used_cards
+from roles.gpus import MIB, BudgetLine, CardSize, budget, vllm_uses, vllm_vision_uses
 from roles.layout import OUR_UNITS
 from roles.preflight.findings import Finding, error, note, warning
 from roles.site import Site
+from roles.vllm.settings import VllmServer
 
 CUDA_13_FLOOR = 580  # driver branch that the CUDA 13 wheels of files/locks/vllm-cuda.lock need
 REPLACE = "have the card replaced (RMA), and take the host out of the inventory until then"
@@ -28,7 +29,7 @@ def card_findings(site: Site, seen: Evidence, os: str, os_version: str) -> list[
     return [
         *_on_the_bus(site, seen, os, os_version),
         *_driver_for_all(site, seen),
-        *_vllm(site, seen),
+        *(found for key, server, cards in _servers(site, seen) for found in _vllm(site, seen, key, server, cards)),
         *_named_cards(site, seen),
         *_health(seen),
         *_workloads(site, seen),
@@ -109,15 +110,16 @@ def _driver_for_all(site: Site, seen: Evidence) -> Iterator[Finding]:
         )
 
 
-def cards_for_vllm(site: Site, seen: Evidence) -> list[Card]:
-    """Those of the cards that the driver lists which vLLM will use; none while there is no driver."""
-    return used_cards(site.vllm.gpus, site.ollama.vision.gpus, seen.cards)
+def _servers(site: Site, seen: Evidence) -> list[tuple[str, VllmServer, list[Card]]]:
+    """The vLLMs of the host: section of the settings, settings, and the cards that it will use; none while there is no driver."""
+    text: tuple[str, VllmServer, list[Card]] = ("vllm", site.vllm, vllm_uses(site, seen.cards))
+    vision = ("vllm_vision", site.vllm_vision, vllm_vision_uses(site, seen.cards))
+    return [text, vision] if site.vision_on_vllm else [text]
 
 
-def _vllm(site: Site, seen: Evidence) -> Iterator[Finding]:
-    chosen = cards_for_vllm(site, seen)
+def _vllm(site: Site, seen: Evidence, key: str, server: VllmServer, chosen: list[Card]) -> Iterator[Finding]:
     old = [f"{card.name} has compute capability {card.capability}" for card in chosen if card.capability < VLLM_FLOOR]
-    if not seen.cards and not site.vllm.gpus:
+    if not seen.cards and not server.gpus:
         old = [
             f"{card} has compute capability {card.generation.capability}"
             for card in seen.pci_cards
@@ -128,27 +130,27 @@ def _vllm(site: Site, seen: Evidence) -> Iterator[Finding]:
         others = [card for card in seen.pci_cards if card.generation and card.generation.capability >= VLLM_FLOOR]
         remedy = "this host can run Phase 1: set phase = 1"
         if new:
-            remedy += f', or give vLLM the newer cards: vllm = {{"gpus": {new}}}'.replace("'", '"')
+            remedy += f', or give vLLM the newer cards: {key} = {{"gpus": {new}}}'.replace("'", '"')
         elif others:
-            remedy += ", or give vLLM the newer cards alone with vllm.gpus"
+            remedy += f", or give vLLM the newer cards alone with {key}.gpus"
         yield error("gpu", f"{old[0]}, vLLM needs {VLLM_FLOOR}", remedy)
-    count = len(site.vllm.gpus) or len(seen.cards) or len(seen.pci_cards)
-    if site.phase == 2 and 0 < count < site.vllm.tensor_parallel_size:
+    count = len(server.gpus) or len(seen.cards) or len(seen.pci_cards)
+    if site.phase == 2 and 0 < count < server.tensor_parallel_size:
         yield error(
-            "vllm.tensor_parallel_size",
-            f"{site.vllm.tensor_parallel_size} cards wanted, {count} {'is' if count == 1 else 'are'} there",
-            f'set vllm = {{"tensor_parallel_size": {count}}}',
+            f"{key}.tensor_parallel_size",
+            f"{server.tensor_parallel_size} cards wanted, {count} {'is' if count == 1 else 'are'} there",
+            f'set {key} = {{"tensor_parallel_size": {count}}}',
         )
-    if site.phase == 2 and site.vllm.dtype == "bfloat16":
+    if site.phase == 2 and server.dtype == "bfloat16":
         for card in chosen:
             if VLLM_FLOOR <= card.capability < 8.0:
-                yield error("vllm.dtype", f"{card.name} has no bfloat16", 'set vllm = {"dtype": "half"}')
+                yield error(f"{key}.dtype", f"{card.name} has no bfloat16", f'set {key} = {{"dtype": "half"}}')
     kinds = sorted({card.name for card in chosen})
-    if site.vllm.tensor_parallel_size > 1 and len(kinds) > 1:
+    if server.tensor_parallel_size > 1 and len(kinds) > 1:
         yield warning(
-            "vllm.gpus",
+            f"{key}.gpus",
             f"one model on unlike cards ({', '.join(kinds)}): the smallest and slowest sets the pace",
-            "name cards of one kind in vllm.gpus",
+            f"name cards of one kind in {key}.gpus",
         )
 
 
@@ -161,6 +163,8 @@ def _named_cards(site: Site, seen: Evidence) -> Iterator[Finding]:
         "ollama.vision.gpus": site.ollama.vision.gpus,
         "ollama.text.gpus": site.ollama.text.gpus,
     }
+    if site.vision_on_vllm:
+        sections["vllm_vision.gpus"] = site.vllm_vision.gpus
     sliced = {name: card for card in seen.cards if card.mig for name in (card.uuid, str(card.index))}
     for key, names in sections.items():
         for name in names:
@@ -253,21 +257,20 @@ def foreign_apps(seen: Evidence) -> list[App]:
 
 def _memory(site: Site, seen: Evidence) -> Iterator[Finding]:
     """vLLM's share is of the whole card and must be free when it starts."""
-    if site.phase != 2 or site.vllm.kv_cache_memory:
-        return
-    for card in cards_for_vllm(site, seen):
-        taken = sum(app.memory for app in foreign_apps(seen) if app.uuid == card.uuid)
-        wanted = site.vllm.gpu_memory_utilization * card.memory_total
-        if wanted > card.memory_total - taken:
-            fits = int(100 * (card.memory_total - taken) / card.memory_total) / 100
-            there = [app for app in foreign_apps(seen) if app.uuid == card.uuid]
-            holders = ", ".join(map(str, there))
-            yield error(
-                "vllm.gpu_memory_utilization",
-                f"{site.vllm.gpu_memory_utilization} of card {card.index} is {wanted:.0f} MiB, "
-                f"but {holders} {'holds' if len(there) == 1 else 'hold'} {taken} of its {card.memory_total} MiB",
-                f"{_how_to_stop(there)}, or set vllm.gpu_memory_utilization to {fits:.2f} or less",
-            )
+    for key, server, cards in _servers(site, seen) if site.phase == 2 else ():
+        for card in cards if server.kv_cache_memory is None else ():
+            taken = sum(app.memory for app in foreign_apps(seen) if app.uuid == card.uuid)
+            wanted = server.gpu_memory_utilization * card.memory_total
+            if wanted > card.memory_total - taken:
+                fits = int(100 * (card.memory_total - taken) / card.memory_total) / 100
+                there = [app for app in foreign_apps(seen) if app.uuid == card.uuid]
+                holders = ", ".join(map(str, there))
+                yield error(
+                    f"{key}.gpu_memory_utilization",
+                    f"{server.gpu_memory_utilization} of card {card.index} is {wanted:.0f} MiB, "
+                    f"but {holders} {'holds' if len(there) == 1 else 'hold'} {taken} of its {card.memory_total} MiB",
+                    f"{_how_to_stop(there)}, or set {key}.gpu_memory_utilization to {fits:.2f} or less",
+                )
 
 
 def _budget(site: Site, seen: Evidence) -> Iterator[Finding]:
@@ -277,12 +280,23 @@ def _budget(site: Site, seen: Evidence) -> Iterator[Finding]:
     sizes = [CardSize(card.index, card.uuid, card.memory_total * MIB) for card in seen.cards]
     for line in budget(site, sizes):
         if line.left_bytes < 0:
-            share = (line.card.total_bytes - line.driver_bytes - line.vision_bytes) / line.card.total_bytes
-            lower = f"vllm.gpu_memory_utilization to {int(share * 100) / 100:.2f} or less"
-            remedy = f"set {lower}, or ollama.vision.memory lower, or give each its own card with vllm.gpus and ollama.vision.gpus"
-            yield error("gpu memory", f"{line}: {-line.left_bytes // MIB} MiB too much", remedy)
+            yield error("gpu memory", f"{line}: {-line.left_bytes // MIB} MiB too much", _how_to_fit(line))
         elif line.is_shared:
             yield note("gpu memory", str(line))
+
+
+def _how_to_fit(line: BudgetLine) -> str:
+    """What to set lower; the share that is named leaves the other claims as they are."""
+    others = line.driver_bytes + line.vision_bytes + line.vllm_vision_bytes
+    share = int(100 * (line.card.total_bytes - others) / line.card.total_bytes) / 100
+    if not line.vllm_vision_bytes:
+        lower = f"vllm.gpu_memory_utilization to {share:.2f} or less"
+        return f"set {lower}, or ollama.vision.memory lower, or give each its own card with vllm.gpus and ollama.vision.gpus"
+    lower = f"vllm.gpu_memory_utilization to {share:.2f} or less" if line.vllm_bytes and share > 0 else ""
+    also = "vllm_vision.gpu_memory_utilization lower"
+    return (
+        f"set {f'{lower}, or {also}' if lower else also}, or give each its own card with vllm.gpus and vllm_vision.gpus"
+    )
 
 
 def describe(cards: Sequence[PciDevice]) -> str:

@@ -53,6 +53,9 @@ def _ports(site: Site, survey: Survey) -> Iterator[Finding]:
     ports = {"adapter.port": site.adapter.port, "ollama.vision.port": site.ollama.vision.port}
     if site.phase == 2:
         ports["vllm.port"] = site.vllm.port
+        if site.vision_on_vllm:
+            ports["vllm_vision.port"] = site.vllm_vision.port
+            ports["ollama.vision.loopback_port"] = site.ollama.vision.loopback_port
     ours = OUR_UNITS | {GRAFANA} | {unit for unit in MONITORING_UNITS if drop_in(unit) in survey.present}
     watching = site.monitoring.listening(site.gpu)
     ports |= {key: one.port for key, one in watching.items()}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
@@ -52,13 +53,8 @@ def questions(
         base = mirrors.ollama_registry.rstrip("/") if registry == PUBLIC else f"https://{registry}"
         url = f"{base}/v2/{path}/manifests/{tag}"
         asked.append(Question(f"registry:{name}", url, accept=MANIFEST))
-    if missing.model:
-        hub, model = mirrors.hub.rstrip("/"), quote(site.vllm.model)
-        if site.model_revision is None:
-            asked.append(Question("hub", f"{hub}/api/models/{model}", token))
-        else:
-            asked.append(Question("hub", f"{hub}/api/models/{model}/revision/{site.model_revision}?blobs=true", token))
-            asked.append(Question("hub-file", f"{hub}/{model}/resolve/{site.model_revision}/config.json", token))
+    for one in hub_models(site):
+        asked += one.questions(site.mirrors.hub, token) if is_missing(one, missing) else []
     if site.docker.source == "docker" and not docker_present:
         asked.append(Question("docker", f"{docker_repository(site, os)}/dists/{codename}/InRelease", method="HEAD"))
     if site.gpu == "nvidia" and missing.toolkit_source:
@@ -68,15 +64,46 @@ def questions(
     return asked
 
 
+@dataclass(frozen=True)
+class HubModel:
+    """A model of vLLM that is to be downloaded. `name`: of what the hub is asked about it. `key`: its section of the settings."""
+
+    name: str
+    key: str
+    repository: str
+    revision: str | None
+
+    def questions(self, hub: str, token: str | None) -> list[Question]:
+        """Is it there, does it have the revision, may we read its files."""
+        base, model = hub.rstrip("/"), quote(self.repository)
+        if self.revision is None:
+            return [Question(self.name, f"{base}/api/models/{model}", token)]
+        info = f"{base}/api/models/{model}/revision/{self.revision}?blobs=true"
+        file = f"{base}/{model}/resolve/{self.revision}/config.json"
+        return [Question(self.name, info, token), Question(f"{self.name}-file", file, token)]
+
+
+def hub_models(site: Site) -> list[HubModel]:
+    """The models of vLLM that this host is to have."""
+    text = HubModel("hub", "vllm", site.vllm.model, site.model_revision)
+    vision = HubModel("hub-vision", "vllm_vision", site.vllm_vision.model, site.vision_model_revision)
+    return [*([text] if site.prepares_phase_2 else []), *([vision] if site.vision_on_vllm else [])]
+
+
+def is_missing(model: HubModel, missing: Needs) -> bool:
+    """Whether the host does not have it yet."""
+    return missing.model if model.key == "vllm" else missing.vision_model
+
+
 def model_sizes(answers: Answers) -> dict[str, int]:
-    """Bytes to download, as the mirrors tell: "model" for the text model, by name for Ollama's. Unknown ones are left out."""
+    """Bytes to download, as the mirrors tell: "model" and "vision-model" for vLLM's, by name for Ollama's; none where unknown."""
     sizes: dict[str, int] = {}
     for name, answer in answers.items():
         content = _json(answer)
-        if name == "hub" and (files := content.get("siblings")):
+        if name in ("hub", "hub-vision") and (files := content.get("siblings")):
             names = [str(file.get("rfilename", "")) for file in files]
             safe = any(n.endswith(".safetensors") for n in names)
-            sizes["model"] = sum(
+            sizes["model" if name == "hub" else "vision-model"] = sum(
                 int(file.get("size") or 0)
                 for file in files
                 if not (safe and str(file.get("rfilename", "")).endswith((".bin", ".pth", ".pt", ".gguf")))
@@ -113,10 +140,11 @@ def mirror_findings(site: Site, missing: Needs, answers: Answers, has_token: boo
         *_unavailable(answers, "toolkit", "mirrors.container_toolkit", "NVIDIA's container toolkit"),
         *_unavailable(answers, "cuda", "mirrors.cuda_repositories", "NVIDIA's driver repository"),
     ]
-    if missing.model:
-        found += _hub(site, answers, has_token)
-    elif site.model_revision is None and site.prepares_phase_2:
-        found.append(_no_revision(site, None))
+    for one in hub_models(site):
+        if is_missing(one, missing):
+            found += _hub(site, one, answers, has_token)
+        elif one.revision is None:
+            found.append(_no_revision(one, None))
     return found
 
 
@@ -189,36 +217,37 @@ def _unavailable(answers: Answers, name: str, key: str, what: str) -> Iterator[F
         yield error(key, f"{what}: {answer.url} {answer.seen}", f"curl -I {answer.url} on the host; correct {key}")
 
 
-def _hub(site: Site, answers: Answers, has_token: bool) -> list[Finding]:
-    """The model's repository: is it there, may we read it, does it have the revision."""
-    hub, file = answers.get("hub"), answers.get("hub-file")
+def _hub(site: Site, model: HubModel, answers: Answers, has_token: bool) -> list[Finding]:
+    """The model's repository: is it there, may we read it, does it have the revision, does it see where it should."""
+    hub, file = answers.get(model.name), answers.get(f"{model.name}-file")
     if hub is None:
         return []
-    page = f"{site.mirrors.hub.rstrip('/')}/{site.vllm.model}"
+    key, page = f"{model.key}.model", f"{site.mirrors.hub.rstrip('/')}/{model.repository}"
     worst = next((answer for answer in (hub, file) if answer and answer.status != 200), None)
     if worst is None:
-        if site.model_revision is None:
-            return [_no_revision(site, str(_json(hub).get("sha", "")))]
-        return [note("vllm.model", f"{site.vllm.model} at {site.model_revision[:12]} is readable")]
+        if model.revision is None:
+            return [_no_revision(model, str(_json(hub).get("sha", "")))]
+        readable = note(key, f"{model.repository} at {model.revision[:12]} is readable")
+        return [readable, *(_without_eyes(site, model, file) if file and model.key == "vllm_vision" else ())]
     code = worst.headers.get("x-error-code", "")
     decide: dict[str, Callable[[], Finding]] = {
         "GatedRepo": lambda: error(
-            "vllm.model",
-            f"{site.vllm.model} is gated and {'this token has no access' if has_token else 'no token was given'} "
+            key,
+            f"{model.repository} is gated and {'this token has no access' if has_token else 'no token was given'} "
             f"({worst.url} {worst.seen})",
             f"ask for access on {page}, then: {site.vllm.hub_token.remedy('hf_…')}"
             if not has_token
             else f"ask for access on {page} with the account of this token",
         ),
         "RepoNotFound": lambda: error(
-            "vllm.model",
-            f"the hub has no {site.vllm.model} that we may see",
-            f"correct vllm.model; for a private one: {site.vllm.hub_token.remedy('hf_…')}",
+            key,
+            f"the hub has no {model.repository} that we may see",
+            f"correct {key}; for a private one: {site.vllm.hub_token.remedy('hf_…')}",
         ),
         "RevisionNotFound": lambda: error(
-            "vllm.model_revision",
-            f"{site.vllm.model} has no revision {site.model_revision}",
-            f"set vllm.model_revision to a commit of {page}",
+            f"{key}_revision",
+            f"{model.repository} has no revision {model.revision}",
+            f"set {key}_revision to a commit of {page}",
         ),
     }
     if code in decide:
@@ -234,12 +263,23 @@ def _hub(site: Site, answers: Answers, has_token: bool) -> list[Finding]:
     return [error("mirrors.hub", f"{worst.url} {worst.seen}", f"curl -I {worst.url} on the host; correct mirrors.hub")]
 
 
-def _no_revision(site: Site, newest: str | None) -> Finding:
-    commit = f'set vllm = {{"model_revision": "{newest}"}}, the newest of today'
-    remedy = commit if newest else "set vllm.model_revision to a commit of the repository"
-    return error(
-        "vllm.model_revision", f"{site.vllm.model} has no pinned revision, so two deploys could differ", remedy
-    )
+def _without_eyes(site: Site, model: HubModel, file: Answer) -> Iterator[Finding]:
+    """A text model where one that sees is wanted would load, and answer no picture."""
+    configuration = _json(file)
+    if configuration and "vision_config" not in configuration and "vision" not in site.vllm_vision.capabilities:
+        yield error(
+            f"{model.key}.model",
+            f"{model.repository} sees no pictures: its config.json has no part for them (vision_config)",
+            f"set {model.key}.model to a vision-language or OCR model; where it is one all the same, "
+            f'set {model.key}.capabilities to ["completion", "vision"]',
+        )
+
+
+def _no_revision(model: HubModel, newest: str | None) -> Finding:
+    key = f"{model.key}.model_revision"
+    commit = f'set {model.key} = {{"model_revision": "{newest}"}}, the newest of today'
+    remedy = commit if newest else f"set {key} to a commit of the repository"
+    return error(key, f"{model.repository} has no pinned revision, so two deploys could differ", remedy)
 
 
 def _json(answer: Answer) -> dict[str, Any]:

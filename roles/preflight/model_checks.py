@@ -10,9 +10,9 @@ from typing import Any
 from roles.cards import VLLM_FLOOR
 from roles.facts.evidence import Card, Evidence
 from roles.facts.survey import ModelSeen
-from roles.gpus import MIB, shares_a_card, size_of, vision_budget
+from roles.gpus import MIB, shares_a_card, size_of, vision_budget, vllm_uses
 from roles.pins import pins
-from roles.preflight.card_checks import cards_for_vllm, foreign_apps
+from roles.preflight.card_checks import foreign_apps
 from roles.preflight.findings import Finding, error, note, warning
 from roles.quantization import FP8_CACHE_FLOOR, FP8_FLOOR, FP8_METHODS, FURTHER, NEEDS, ONLINE, disagreement, method_of
 from roles.site import Site
@@ -82,7 +82,7 @@ def _quantization(site: Site, seen: Evidence, config: Mapping[str, Any] | None) 
             f"{site.vllm.model} is stored as {stored}, which vLLM {pins().vllm.cuda} does not know",
             "set vllm.model to a variant of it that is stored as one of " + ", ".join(sorted(set(NEEDS) - ONLINE)),
         )
-    cards = cards_for_vllm(site, seen)
+    cards = vllm_uses(site, seen.cards)
     if method in NEEDS:
         yield from _method(site, cards, str(method))
     if site.vllm.kv_cache_dtype != "auto":
@@ -133,7 +133,7 @@ def _shape(site: Site, shape: ModelShape) -> Iterator[Finding]:
 
 def _memory(site: Site, seen: Evidence, shape: ModelShape) -> Iterator[Finding]:
     demand = demand_of(site)
-    cards = [card for card in cards_for_vllm(site, seen)[: demand.cards] if card.capability >= VLLM_FLOOR]
+    cards = [card for card in vllm_uses(site, seen.cards)[: demand.cards] if card.capability >= VLLM_FLOOR]
     if not seen.cards and any(
         not card.generation or card.generation.capability >= VLLM_FLOOR for card in seen.pci_cards
     ):

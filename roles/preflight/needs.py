@@ -18,7 +18,9 @@ from roles.layout import (
     ollama_manifest,
     ollama_release,
     snapshot,
+    snapshots,
     uv_release,
+    vision_snapshot,
     vllm_build,
     vllm_release,
 )
@@ -46,6 +48,7 @@ class Needs:
     ollama: bool
     grafana: bool
     model: bool
+    vision_model: bool
     distribution_source: bool
     driver_source: bool
     toolkit_source: bool
@@ -69,7 +72,7 @@ def paths_to_look_for(site: Site) -> list[str]:
         secrets.append(GRAFANA_PASSWORD)
     return [
         *(release.marker for release in releases),
-        snapshot(site).marker,
+        *(one.marker for one in snapshots(site)),
         *models,
         SOURCES,
         DRIVER_KEY,
@@ -87,13 +90,15 @@ def folders_to_fill(site: Site) -> list[str]:
 def needs(site: Site, present: Collection[str], sizes: dict[str, int]) -> Needs:
     """What is missing on a host that has the paths in `present`.
 
-    :param sizes: bytes of models as the mirrors tell: by name for Ollama's, "model" for vLLM's; unknown ones count nothing.
+    :param sizes: bytes of models as the mirrors tell: by name for Ollama's, "model" and "vision-model" for vLLM's; unknown ones
+        count nothing.
     """
     both = site.prepares_phase_2
     vllm = both and vllm_release(site).marker not in present
     ollama = ollama_release(site).marker not in present
     grafana = site.monitoring.shows_dashboards and grafana_release(site).marker not in present
     model = both and snapshot(site).marker not in present
+    vision_model = site.vision_on_vllm and vision_snapshot(site).marker not in present
     text = tuple(m for m in site.ollama.text.models if ollama_manifest("text", m) not in present)
     vision = tuple(m for m in site.ollama.vision.models if ollama_manifest("vision", m) not in present)
     return Needs(
@@ -103,6 +108,7 @@ def needs(site: Site, present: Collection[str], sizes: dict[str, int]) -> Needs:
         ollama=ollama,
         grafana=grafana,
         model=model,
+        vision_model=vision_model,
         distribution_source=site.mirrors.distribution is not None and SOURCES not in present,
         driver_source=DRIVER_KEY not in present,
         toolkit_source=TOOLKIT_KEY not in present,
@@ -110,7 +116,7 @@ def needs(site: Site, present: Collection[str], sizes: dict[str, int]) -> Needs:
         vision_models=vision,
         bytes_by_folder={
             OPT: vllm * VLLM_BYTES[vllm_build(site).kind] + ollama * OLLAMA_BYTES[site.gpu] + grafana * GRAFANA_BYTES,
-            site.vllm.hub_cache: model * sizes.get("model", 0),
+            site.vllm.hub_cache: model * sizes.get("model", 0) + vision_model * sizes.get("vision-model", 0),
             ollama_home("text"): sum(sizes.get(name, 0) for name in text),
             ollama_home("vision"): sum(sizes.get(name, 0) for name in vision),
         },

@@ -1,15 +1,19 @@
-"""vLLM: the text model, on loopback, behind the adapter. Installs and configures; roles/phase starts it."""
+"""vLLM, on loopback, behind an adapter: the text model, and with `vision = "vllm"` another one that sees pictures.
+
+Installs and configures; roles/phase starts it.
+"""
 
 from __future__ import annotations
 
 import shlex
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from pyinfra.api import deploy
 from pyinfra.operations import apt
 
 from roles.downloads import downloaded
-from roles.gpus import CONTEXT_BYTES, shares_a_card, size_of
+from roles.gpus import CONTEXT_BYTES, makes_room, size_of, vllms_share_a_card
 from roles.host_files import directory, install_program, put_bytes, write, write_inputs
 from roles.layout import (
     CACHE,
@@ -21,8 +25,12 @@ from roles.layout import (
     UNITS,
     VLLM,
     VLLM_MODEL,
+    VLLM_VISION,
+    VLLM_VISION_MODEL,
+    Snapshot,
     snapshot,
     uv_release,
+    vision_snapshot,
     vllm_build,
     vllm_release,
 )
@@ -45,8 +53,36 @@ from roles.vllm.metadata_wheel import FILE_NAME, metadata_wheel
 
 if TYPE_CHECKING:
     from roles.site import Site
+    from roles.vllm.settings import VllmServer
 
 PLAIN_TEMPLATE = f"{ETC}/chat_templates/plain.jinja"
+
+
+@dataclass(frozen=True)
+class Instance:
+    """What tells one vLLM of a host from the other: the units, the files, and what people call it."""
+
+    what: str
+    unit: str
+    download: str
+    configuration: str
+    state: str
+
+
+TEXT = Instance("text", VLLM, VLLM_MODEL, f"{ETC}/vllm.yaml", "vllm")
+VISION = Instance("vision", VLLM_VISION, VLLM_VISION_MODEL, f"{ETC}/vllm-vision.yaml", "vllm-vision")
+
+
+def instances(site: Site) -> tuple[Instance, ...]:
+    return (TEXT, VISION) if site.vision_on_vllm else (TEXT,)
+
+
+def settings_of(site: Site, instance: Instance) -> VllmServer:
+    return site.vllm if instance is TEXT else site.vllm_vision
+
+
+def model_of(site: Site, instance: Instance) -> Snapshot:
+    return snapshot(site) if instance is TEXT else vision_snapshot(site)
 
 
 @deploy("vLLM")
@@ -130,44 +166,59 @@ def configure(site: Site) -> None:
     directory("Have the chat templates directory", f"{ETC}/chat_templates")
     template = plain_template()
     release_file("Write the chat template for base models", PLAIN_TEMPLATE, template)
-    texts = rendered(site)
-    release_file("Write vLLM's configuration", f"{ETC}/vllm.yaml", texts["configuration"])
-    write("Write the unit that downloads the model", f"{UNITS}/{VLLM_MODEL}", texts["download"])
-    release_file("Write vLLM's unit", f"{UNITS}/{VLLM}", texts["unit"])
-    files = {f"{UNITS}/{VLLM}": texts["unit"], f"{ETC}/vllm.yaml": texts["configuration"], PLAIN_TEMPLATE: template}
-    write_inputs(inputs(site), {VLLM: files})
+    for instance in instances(site):
+        texts, named = rendered(site, instance), "vLLM's" if instance is TEXT else "the vision vLLM's"
+        which = "" if instance is TEXT else "vision "
+        release_file(f"Write {named} configuration", instance.configuration, texts["configuration"])
+        write(f"Write the unit that downloads the {which}model", f"{UNITS}/{instance.download}", texts["download"])
+        release_file(f"Write {named} unit", f"{UNITS}/{instance.unit}", texts["unit"])
+    write_inputs(inputs(site), {instance.unit: files(site, instance) for instance in instances(site)})
+
+
+def files(site: Site, instance: Instance) -> dict[str, str]:
+    """By path, the text of what a start of this vLLM reads."""
+    texts = rendered(site, instance)
+    found = {f"{UNITS}/{instance.unit}": texts["unit"], instance.configuration: texts["configuration"]}
+    return found | ({PLAIN_TEMPLATE: plain_template()} if instance is TEXT else {})
 
 
 def fetch(site: Site) -> None:
-    model = snapshot(site)
-    downloaded(
-        name="Download the text model",
-        unit=VLLM_MODEL,
-        results=(model.marker,),
-        folder=model.hub_cache,
-        stall_s=site.vllm.download_stall_s,
-    )
+    for instance in instances(site):
+        model = model_of(site, instance)
+        downloaded(
+            name=f"Download the {instance.what} model",
+            unit=instance.download,
+            results=(model.marker,),
+            folder=model.hub_cache,
+            stall_s=site.vllm.download_stall_s,
+        )
 
 
-def rendered(site: Site) -> dict[str, str]:
-    """The text of every file of this role that depends on settings."""
-    build, settings = vllm_build(site), site.vllm
+def rendered(site: Site, instance: Instance = TEXT) -> dict[str, str]:
+    """The text of every file of one vLLM that depends on settings."""
+    build, settings, model = vllm_build(site), settings_of(site, instance), model_of(site, instance)
     values = settings.model_dump() | {
         "build": build,
-        "snapshot": snapshot(site),
+        "snapshot": model,
         "current": vllm_release(site).current,
         "software": vllm_release(site).path,
         "target": PHASE_TARGETS[2],
         "libexec": LIBEXEC,
         "etc": ETC,
+        "configuration": instance.configuration,
+        "download": instance.download,
+        "state": instance.state,
+        "download_state": instance.download.removesuffix(".service"),
+        "after": VLLM if instance is VISION and vllms_share_a_card(site) else "",
+        "sees": instance is VISION,
         "hub": site.mirrors.hub,
         "hub_token": HUB_TOKEN,
         "gpu": site.gpu,
-        "shares_a_card": shares_a_card(site),
-        "vision_url": f"http://{reachable_address(site.ollama.address)}:{site.ollama.vision.port}",
-        "room": room(site),
+        "makes_room": makes_room(site),
+        "ollama_url": ollama_url(site),
+        "room": room(settings, model),
         "kv_cache_memory": settings.kv_cache_memory or ("1G" if build.kind == "cpu" else None),
-        "chat_template": None if has_chat_template(site) else PLAIN_TEMPLATE,
+        "chat_template": PLAIN_TEMPLATE if instance is TEXT and not has_chat_template(site) else None,
     }
     return {
         "unit": render(__file__, "vllm.service", **values),
@@ -176,12 +227,19 @@ def rendered(site: Site) -> dict[str, str]:
     }
 
 
-def room(site: Site) -> str:
+def ollama_url(site: Site) -> str:
+    """The Ollama of Phase 2 that may hold memory of a card which vLLM needs."""
+    if site.vision_on_vllm:
+        return f"http://127.0.0.1:{site.ollama.vision.loopback_port}"
+    return f"http://{reachable_address(site.ollama.address)}:{site.ollama.vision.port}"
+
+
+def room(settings: VllmServer, model: Snapshot) -> str:
     """The arguments of make-room that say how much of each card must be free."""
-    if site.vllm.kv_cache_memory is None:
-        return f" --fraction {site.vllm.gpu_memory_utilization}"
-    fixed = size_of(site.vllm.kv_cache_memory) + CONTEXT_BYTES
-    return f" --bytes {fixed} --weights {snapshot(site).path}"
+    if settings.kv_cache_memory is None:
+        return f" --fraction {settings.gpu_memory_utilization}"
+    fixed = size_of(settings.kv_cache_memory) + CONTEXT_BYTES
+    return f" --bytes {fixed} --weights {model.path}"
 
 
 def plain_template() -> str:
@@ -195,14 +253,13 @@ def has_chat_template(site: Site) -> bool:
 
 
 def inputs(site: Site) -> dict[str, dict[str, str]]:
-    """By unit, what a start of it reads. The download unit is not among them: the revision is in the configuration's path."""
-    texts = rendered(site)
+    """By unit, what a start of it reads. The download units are not among them: the revision is in the configuration's path."""
     template = plain_template()
-    return {
-        VLLM: inputs_of(
-            unit=texts["unit"],
-            configuration=texts["configuration"],
-            release=vllm_release(site).name,
-            chat_template="" if has_chat_template(site) else template,
+    found = {}
+    for instance in instances(site):
+        texts = rendered(site, instance)
+        given = {"chat_template": "" if has_chat_template(site) else template} if instance is TEXT else {}
+        found[instance.unit] = inputs_of(
+            unit=texts["unit"], configuration=texts["configuration"], release=vllm_release(site).name, **given
         )
-    }
+    return found

@@ -39,6 +39,8 @@ def answers(**changed: dict[str, Any]) -> list[dict[str, Any]]:
         "hub": json.dumps({"sha": "f" * 40, "siblings": [{"rfilename": "model.safetensors", "size": LLAMA_2_7B[1]}]}),
         "hub-file": json.dumps(LLAMA_2_7B[0]),
         "grafana-archive": "",
+        "hub-vision": json.dumps({"sha": "e" * 40, "siblings": [{"rfilename": "model.safetensors", "size": 16 * GB}]}),
+        "hub-vision-file": '{"vision_config": {}}',
         "docker": "",
         "cuda": "",
         "toolkit": "",

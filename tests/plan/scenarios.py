@@ -33,6 +33,7 @@ TRIXIE = FRESH | {"os": "debian", "codename": "trixie", "os_version": "13", "pyt
 DEBIAN_13_KEY = {"key_fingerprint": "A" * 40}
 SECOND_H100 = FakeCard(0x2330, "NVIDIA H100 80GB HBM3", 9.0, 81559, "GPU-8f1d")
 SLICED_A100 = FakeCard(0x20B5, "NVIDIA A100 80GB PCIe", 8.0, 81920, "GPU-a100", mig="Enabled")
+SEES = {"model_revision": "e" * 40}
 UNKNOWN = FakeCard(0x3FFF, "NVIDIA Next", 11.0, 200000, "GPU-next")
 TRAINING = "GPU-8f1c, 812, python3, 40000\n"
 SECOND_A100 = replace(A100, uuid="GPU-a101")
@@ -154,6 +155,17 @@ SCENARIOS: dict[str, dict[str, Any]] = {
             xid="NVRM: Xid (PCI:0000:17:00): 79, pid='<unknown>', name=<unknown>, GPU has fallen off the bus."
         )
     ),
+    "vision-on-vllm-on-a-card-of-its-own": fake_host(
+        machine=Machine((H100, SECOND_H100)).with_driver(),
+        vision="vllm",
+        vllm={"gpus": ["GPU-8f1c"]},
+        vllm_vision=SEES | {"gpus": ["GPU-8f1d"], "gpu_memory_utilization": 0.8},
+    ),
+    "vision-on-vllm-beside-the-text-model": fake_host(
+        machine=ONE_H100.with_driver(), vision="vllm", vllm={"gpu_memory_utilization": 0.5}, vllm_vision=SEES
+    ),
+    "vision-on-vllm-does-not-fit": fake_host(machine=ONE_H100.with_driver(), vision="vllm", vllm_vision=SEES),
+    "vision-on-vllm-without-a-revision": fake_host(vision="vllm"),
     # The system around
     "secure-boot-key-unknown": fake_host(machine=ONE_H100.saying(secure_boot="0600000001")),
     "secure-boot-key-enrolled": fake_host(

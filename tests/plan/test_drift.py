@@ -11,7 +11,7 @@ from tests.plan.conftest import Pyinfra, Run
 from tests.plan.fake_deployed import HELD, deployed
 from tests.plan.fake_hosts import FRESH, fake_host, holder, in_phase
 
-LOOKED: dict[str, Any] = {"units": {}, "by_hand": {}, "runs_with": {}, "model": None}
+LOOKED: dict[str, Any] = {"units": {}, "by_hand": {}, "runs_with": {}, "models": {}}
 CRON = ("-y", "--data", "report=json", "inventory", "drift.py")
 
 

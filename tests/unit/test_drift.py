@@ -22,7 +22,7 @@ from roles.drift.findings import Finding, Told, as_json, exit_status, judged, re
 from roles.drift.steps import Step, name_of, step_of
 from roles.facts.survey import Listener
 from roles.hidden import hidden
-from roles.layout import snapshot
+from roles.layout import snapshot, vision_snapshot
 from roles.phases import units_on_disk
 from roles.preflight.findings import error
 from roles.site import site_from
@@ -31,7 +31,7 @@ HOST = "gpu-01"
 SITE = site_from([{}], {})
 PHASE_1 = site_from([{"phase": 1}], {})
 RUNS = UnitSeen("loaded", "active", "success", ())
-LOOK = Look(dict.fromkeys(units_on_disk(SITE), RUNS), {}, {}, ModelSeen(True, 5, ()))
+LOOK = Look(dict.fromkeys(units_on_disk(SITE), RUNS), {}, {}, {snapshot(SITE).marker: ModelSeen(True, 5, ())})
 STATUS: dict[str, Any] = {
     "serving": 2, "recorded": 2, "next_boot": [2], "proved": {"vllm.service": True}, "complete": {"1": [], "2": []}
 }  # fmt: skip
@@ -166,10 +166,25 @@ def test_who_else_is_reachable_from_outside_is_a_note_and_no_drift() -> None:
     ],
 )
 def test_a_model_that_is_not_whole_is_named_by_its_revision(model: ModelSeen, found: str) -> None:
-    findings = told(replace(SEEN, look=replace(LOOK, model=model)))
+    findings = told(replace(SEEN, look=replace(LOOK, models={snapshot(SITE).marker: model})))
     what = f"{snapshot(SITE).repository}@{snapshot(SITE).revision}"
     assert set(findings) == {("model", what)}
     assert findings["model", what].found == found
+
+
+def test_with_vision_on_vllm_its_servers_have_the_ports_and_its_model_is_looked_at() -> None:
+    site = site_from([{"vision": "vllm", "vllm_vision": {"model_revision": "e" * 40}}], {})
+    marker = vision_snapshot(site).marker
+    models = {**LOOK.models, marker: ModelSeen(False, 2, ())}
+    look = replace(LOOK, units=dict.fromkeys(units_on_disk(site), RUNS), models=models)
+    heard = (
+        *(one for one in LISTENERS if one.port != 11435),
+        Listener("0.0.0.0", 11435, 12, "ollama-adapter", "ollama-adapter-vision.service"),
+        Listener("127.0.0.1", 8001, 14, "vllm", "vllm-vision.service"),
+    )
+    found = {one.what: one for one in differences(HOST, site, replace(SEEN, look=look, listeners=heard))[0]}
+    assert set(found) == {f"allenai/olmOCR-2-7B-1025@{'e' * 40}", "port 11436"}
+    assert found["port 11436"].expected == "ollama-embed.service on 127.0.0.1 (ollama.vision.loopback_port)"
 
 
 def test_a_file_is_told_with_who_when_and_what_and_only_once() -> None:
@@ -356,15 +371,14 @@ def test_the_look_sees_what_was_changed_what_runs_and_what_is_lost(tmp_path: Pat
             units=["vllm.service"],
             inputs=str(inputs),
             records=str(records),
-            snapshot=str(hub),
-            marker=str(same),
+            models={"text": {"snapshot": str(hub), "marker": str(same)}},
         )
     )
     assert set(seen.by_hand) == {str(other), str(gone)}
     assert seen.by_hand[str(gone)] is None
     assert seen.units["vllm.service"].drop_ins == ("/etc/systemd/system/vllm.service.d/hand.conf",)
     assert seen.other_inputs == {"vllm.service": ("configuration",)}
-    assert seen.model == ModelSeen(True, 2, ("config.json",))
+    assert seen.models == {"text": ModelSeen(True, 2, ("config.json",))}
 
 
 def test_the_text_of_a_file_comes_only_when_everybody_on_the_host_may_read_it(tmp_path: Path) -> None:

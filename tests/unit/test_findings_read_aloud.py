@@ -123,7 +123,9 @@ def mirrors(has_token: bool = True, settings: dict[str, Any] | None = None, **ch
 def complete(**settings: Any) -> list[Finding]:
     """What the mirrors decide on a host that has everything."""
     wanted = site(**settings)
-    return mirror_checks.mirror_findings(wanted, replace(needs(wanted, [], {}), model=False), {}, True)
+    return mirror_checks.mirror_findings(
+        wanted, replace(needs(wanted, [], {}), model=False, vision_model=False), {}, True
+    )
 
 
 def of_settings(**settings: Any) -> list[Finding]:
@@ -251,6 +253,8 @@ CASES: dict[str, Callable[[], Sequence[Finding]]] = {
     "busy, another branch": lambda: cards(BUSY.saying(cgroups=IN_A_UNIT)),
     "busy": lambda: cards(replace(BUSY, driver="580.178.04").saying(cgroups=IN_A_UNIT)),
     "too large together": lambda: cards(ONE_H100.with_driver(), ollama={"vision": {"memory": "12G"}}),
+    "two vLLMs too large together": lambda: cards(ONE_H100.with_driver(), vision="vllm"),
+    "too few for vision": lambda: cards(ONE_H100, vision="vllm", vllm_vision={"tensor_parallel_size": 2}),
     # The model on the cards
     "does not fit": lambda: model(LLAMA_2_13B, Machine((L4,)).with_driver()),
     "does not fit, and no 8 bits either": lambda: model(LLAMA_2_13B, Machine((T4,)).with_driver()),
@@ -302,6 +306,11 @@ CASES: dict[str, Callable[[], Sequence[Finding]]] = {
     "hub down": lambda: hub("", 502),
     "no revision": lambda: mirrors(settings={"vllm": {"model": "org/other"}}),
     "no revision, model there": lambda: complete(vllm={"model": "org/other"}),
+    "no revision for vision": lambda: mirrors(settings={"vision": "vllm"}),
+    "vision model that sees nothing": lambda: mirrors(
+        settings={"vision": "vllm", "vllm_vision": {"model": "org/text", "model_revision": "e" * 40}},
+        hub_vision_file={"text": '{"architectures": ["LlamaForCausalLM"]}'},
+    ),
 }
 
 

@@ -7,7 +7,17 @@ from typing import Any
 import pytest
 
 from roles.gpu_sharing import reserve, wanted
-from roles.gpus import CONTEXT_BYTES, DRIVER_BYTES, CardSize, budget, shares_a_card, size_of
+from roles.gpus import (
+    CONTEXT_BYTES,
+    DRIVER_BYTES,
+    CardSize,
+    budget,
+    makes_room,
+    shares_a_card,
+    size_of,
+    vllms_share_a_card,
+)
+from roles.layout import OLLAMA_EMBED, OLLAMA_TEXT, OLLAMA_VISION, VLLM, VLLM_VISION
 from roles.settings import SettingsError
 from roles.site import Site, site_from
 
@@ -101,3 +111,29 @@ def test_vision_is_kept_to_its_budget_only_beside_vllm_and_where_the_operator_ga
 def test_a_host_for_phase_1_alone_gives_vllm_no_card() -> None:
     told = wanted(site_of(phase=1, prepare="phase1"))
     assert [service["key"] for service in told["services"]] == ["ollama.vision.gpus", "ollama.text.gpus"]  # type: ignore[attr-defined]
+
+
+def test_two_vllms_and_an_ollama_are_summed_up_on_the_card_that_they_share() -> None:
+    site = site_from(
+        [
+            {
+                "vision": "vllm", "vllm": {"gpus": ["0"], "gpu_memory_utilization": 0.5},
+                "vllm_vision": {"gpus": ["0"], "gpu_memory_utilization": 0.25},
+                "ollama": {"vision": {"gpus": ["0"], "memory": "2G"}},
+            }
+        ],
+        {},
+    )  # fmt: skip
+    (line,) = budget(site, [A, B])
+    told = "512 MiB driver + 20480 MiB vLLM + 10240 MiB vLLM for vision + 2048 MiB Ollama, of 40960 MiB"
+    assert str(line) == f"card 0 (GPU-aaaa): {told}"
+    assert line.left_bytes == (40960 - 512 - 20480 - 10240 - 2048) * 2**20
+    assert vllms_share_a_card(site) and makes_room(site)
+
+
+def test_resolve_gpus_is_told_of_both_vllms_and_of_ollama_for_the_rest() -> None:
+    told = wanted(site_from([{"vision": "vllm", "vllm": {"gpus": ["0"]}, "vllm_vision": {"gpus": ["1"]}}], {}))
+    units = [service["unit"] for service in told["services"]]  # type: ignore[attr-defined]
+    assert units == [VLLM, VLLM_VISION, OLLAMA_VISION, OLLAMA_TEXT, OLLAMA_EMBED]
+    assert (told["pair"], told["shared"], told["reserve"]) == ([VLLM, VLLM_VISION], False, None)
+    assert "pair" not in wanted(site_from([{}], {}))

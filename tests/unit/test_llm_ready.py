@@ -108,6 +108,18 @@ def test_an_embedding_model_is_proved_by_a_vector() -> None:
         assert "no embedding made" in ready("ollama", port, "--model", "nomic-embed-text").stderr
 
 
+def test_a_model_that_should_see_is_asked_about_a_picture() -> None:
+    """What a real vLLM makes of that picture is in tests/lab/test_vision_on_vllm.py."""
+    with service(OLLAMA) as port:
+        assert ready("adapter", port, "--model", "llava:7b", "--image").returncode == 0
+    with service(OLLAMA | {"/api/show": {"capabilities": ["completion"]}}) as port:
+        done = ready("adapter", port, "--model", "llava:7b", "--image")
+    assert (done.returncode, "llava:7b does not see pictures, it can: completion" in done.stderr) == (1, True)
+    with service(VLLM | {"/v1/completions": 500, "/v1/chat/completions": {"usage": {"completion_tokens": 1}}}) as port:
+        assert ready("vllm", port, "--model", "llm", "--image").returncode == 0
+        assert ready("vllm", port, "--model", "llm").returncode == 1
+
+
 def test_a_service_that_asks_for_a_token_gets_the_one_in_the_file(tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text("open-sesame\n")

@@ -50,6 +50,20 @@ def refusal(told: dict[str, Any], cards: Any = CARDS, slices: Any = None, record
     return str(caught.value)
 
 
+def test_with_vision_on_vllm_the_two_vllms_keep_off_each_others_cards_and_ollama_may_use_any() -> None:
+    sees, embed = "vllm-vision.service", "ollama-embed.service"
+    told = wanted(["GPU-aaaa"])
+    told["services"].insert(1, {"unit": sees, "key": "vllm_vision.gpus", "gpus": [], "least": 1})
+    told["services"].append({"unit": embed, "key": "ollama.vision.gpus", "gpus": [], "least": 1})
+    told["pair"] = [VLLM, sees]
+    chosen, _ = resolve_gpus.resolve(told, CARDS, {}, {})
+    assert (chosen[VLLM], chosen[sees]) == (["GPU-aaaa"], ["GPU-bbbb"])
+    assert chosen[VISION] == chosen[embed] == ["GPU-aaaa", "GPU-bbbb"]
+    told["services"][1]["gpus"] = ["0"]
+    assert "vllm.gpus and vllm_vision.gpus are both GPU-aaaa" in refusal(told)
+    assert resolve_gpus.resolve({**told, "shared": True}, CARDS, {}, {})[0][sees] == ["GPU-aaaa"]
+
+
 def test_cards_and_slices_are_read_from_nvidia_smi() -> None:
     assert [(card["index"], card["uuid"], card["mib"], card["mig"]) for card in CARDS] == [
         ("0", "GPU-aaaa", 40960, False),

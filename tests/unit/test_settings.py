@@ -117,6 +117,28 @@ def test_a_name_claimed_by_two_backends_is_refused_however_it_is_spelt(spelling:
     assert text.startswith("vllm.aliases: 'llama2' is claimed by ollama.vision.models too")
 
 
+def test_vision_on_vllm_answers_for_names_of_ollama_vision_and_leaves_it_the_rest() -> None:
+    site = site_from([{"vision": "vllm"}], {})
+    assert site.vision_models == ("llava:7b", "nomic-embed-text", "llava")
+    assert site.embed_models == ("nomic-embed-text",)
+    assert site_from([{}], {}).vision_models == ("llava:7b", "nomic-embed-text")
+
+
+@pytest.mark.parametrize(
+    ("vision", "about"),
+    [
+        ({"port": 8000}, "vllm_vision.port: 8000 is taken by vllm.port"),
+        ({"port": 11436}, "ollama.vision.loopback_port"),
+        ({"aliases": ["llama2", "llava"]}, "vllm.aliases: 'llama2' is claimed by vllm_vision.aliases too"),
+        ({"aliases": ["llava:7b", "nomic-embed-text:latest"]}, "nothing would make embeddings in Phase 2"),
+        ({"gpus": ["0"], "tensor_parallel_size": 2}, "vllm_vision.tensor_parallel_size: 2 cards wanted"),
+    ],
+)
+def test_what_vision_on_vllm_cannot_have_is_refused_and_only_where_it_is_wanted(vision: Any, about: str) -> None:
+    assert any(about in line for line in problems({"vision": "vllm", "vllm_vision": vision}))
+    assert site_from([{"vllm_vision": vision}], {}).vision == "ollama"
+
+
 def test_the_same_alias_twice_is_refused() -> None:
     assert "are the same name to a client" in problems({"vllm": {"aliases": ["llama2", "llama2:latest"]}})[0]
 

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from roles import adapter, monitoring, ollama, phase, vllm
-from roles.layout import GRAFANA, PHASE_ALIAS, PHASE_TARGETS, PHASE_UNITS, UNITS, snapshot
+from roles.layout import GRAFANA, PHASE_ALIAS, PHASE_TARGETS, UNITS, phase_units, snapshot
 from roles.monitoring import grafana, prometheus
 from roles.rendering import render, systemd_word
 from roles.site import Site, site_from
@@ -22,6 +22,7 @@ SITES: dict[str, dict[str, Any]] = {
     "gpu": {"vllm": {"gpus": ["GPU-8f1c"]}, "ollama": {"vision": {"gpus": ["GPU-77aa"], "gpu_overhead_bytes": 10**9}}},
     "shared": {"vllm": {"gpus": ["0"], "gpu_memory_utilization": 0.6}, "ollama": {"vision": {"gpus": ["0"]}}},
     "cpu": {"gpu": "none"},
+    "vision on vllm": {"vision": "vllm", "vllm": {"gpu_memory_utilization": 0.5}},
     "base model": {"vllm": {"model": "meta-llama/Llama-2-7b-hf"}},
     "with a token": {"adapter": {"require_token": True, "processes": 4}},
     "odd words": {"vllm": {"extra_args": ["--override-generation-config", '{"top_k": 20, "x": "50%"}', "$HOME"]}},
@@ -32,8 +33,8 @@ def units(site: Site) -> dict[str, str]:
     """Every unit of ours by file name."""
     targets = {
         target: render(
-            phase.__file__, "phase.target", phase=number, target=target, units=PHASE_UNITS[number],
-            other=PHASE_TARGETS[3 - number], alias=PHASE_ALIAS,
+            phase.__file__, "phase.target", phase=number, target=target, units=phase_units(site)[number],
+            words=phase.phase_in_words(site, number), other=PHASE_TARGETS[3 - number], alias=PHASE_ALIAS,
         )
         for number, target in PHASE_TARGETS.items()
     }  # fmt: skip
@@ -52,6 +53,17 @@ def units(site: Site) -> dict[str, str]:
         **prometheus.metrics_units(site),
         GRAFANA: grafana.configuration(site)[f"{UNITS}/{GRAFANA}"],
         **targets,
+        **(of_vision_on_vllm(site) if site.vision_on_vllm else {}),
+    }
+
+
+def of_vision_on_vllm(site: Site) -> dict[str, str]:
+    return {
+        "vllm-vision.service": vllm.rendered(site, vllm.VISION)["unit"],
+        "vllm-vision-model.service": vllm.rendered(site, vllm.VISION)["download"],
+        "ollama-embed.service": ollama.rendered(site, "embed")["unit"],
+        "ollama-adapter-vision.service": adapter.rendered(site, adapter.VISION)["unit"],
+        "ollama-adapter-vision.socket": adapter.rendered(site, adapter.VISION)["socket"],
     }
 
 
@@ -170,6 +182,51 @@ def test_the_phases_exclude_each_other_and_share_the_vision_server() -> None:
     for name in ("vllm.service", "ollama-adapter.service", "ollama-adapter.socket"):
         assert "PartOf=llm-phase2.target" in found[name]
     assert "Conflicts=ollama-adapter.socket ollama-adapter.service" in found["ollama-text.service"]
+
+
+def test_with_vision_on_vllm_vision_is_phase_1s_alone_and_stops_before_what_has_its_port() -> None:
+    found = units(site_from([SITES["vision on vllm"]], {}))
+    vision, embed = found["ollama-vision.service"], found["ollama-embed.service"]
+    assert "WantedBy=llm-phase1.target\n" in vision
+    assert "PartOf=llm-phase1.target" in vision
+    others = "ollama-adapter-vision.socket ollama-adapter-vision.service ollama-embed.service"
+    assert f"Conflicts={others}\n" in vision
+    assert (
+        f"After={others} vllm.service vllm-vision.service\n" in vision
+    )  # their memory is free only when they have ended
+    assert "Conflicts=ollama-vision.service" in found["ollama-adapter-vision.socket"]
+    assert "Conflicts=ollama-vision.service" in embed
+    assert "OLLAMA_HOST=127.0.0.1:11436 OLLAMA_MODELS=/var/lib/ollama-vision/models" in embed
+    assert '--model "nomic-embed-text"' in embed and "llava" not in embed
+    for name in of_vision_on_vllm(site_from([SITES["vision on vllm"]], {})):
+        if name != "vllm-vision-model.service":
+            assert "PartOf=llm-phase2.target" in found[name]
+            assert "WantedBy=llm-phase2.target\n" in found[name]
+            assert name in found["llm-phase2.target"]
+            assert name not in found["llm-phase1.target"]
+    assert "ollama-vision.service" not in found["llm-phase2.target"]
+
+
+def test_the_vllm_for_pictures_loads_after_the_text_model_on_their_card_and_is_ready_when_it_has_seen_one() -> None:
+    together = units(site_from([SITES["vision on vllm"]], {}))["vllm-vision.service"]
+    apart = {"vision": "vllm", "vllm": {"gpus": ["0"]}, "vllm_vision": {"gpus": ["1"]}}
+    assert "\nAfter=vllm.service\n" in together
+    assert "make-room --vision http://127.0.0.1:11436 --parallel 1 --fraction 0.4" in together
+    assert "--image --timeout" in together
+    assert "\nAfter=vllm.service\n" not in units(site_from([apart], {}))["vllm-vision.service"]
+
+
+def test_the_two_vllms_and_the_two_adapters_share_nothing_that_they_write() -> None:
+    found = units(site_from([SITES["vision on vllm"]], {}))
+    for first, second in (("vllm", "vllm-vision"), ("ollama-adapter", "ollama-adapter-vision")):
+        own = [
+            set(re.findall(r"(?m)^(?:StateDirectory|CacheDirectory)=(.+)$", found[f"{n}.service"]))
+            for n in (first, second)
+        ]
+        assert own[0] and own[1] and not own[0] & own[1]
+    configured = vllm.rendered(site_from([SITES["vision on vllm"]], {}), vllm.VISION)["configuration"]
+    flags = yaml.safe_load(configured)
+    assert (flags["port"], flags["limit-mm-per-prompt"]) == (8001, '{"image": 4, "video": 0}')
 
 
 def test_vllm_listens_on_loopback_and_is_told_what_the_settings_say() -> None:

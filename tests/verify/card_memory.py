@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from roles.gpus import CONTEXT_BYTES, DRIVER_BYTES, MIB, CardSize, budget, size_of, used_cards
-from roles.layout import OLLAMA_TEXT, OLLAMA_VISION, VLLM
+from roles.layout import OLLAMA_EMBED, OLLAMA_TEXT, OLLAMA_VISION, VLLM, VLLM_VISION
 from roles.site import Site
+from roles.vllm.settings import VllmServer
 
 CARDS_QUERY = "nvidia-smi --query-gpu=index,uuid,memory.total --format=csv,noheader,nounits"
 APPS_QUERY = "nvidia-smi --query-compute-apps=gpu_uuid,pid,used_memory --format=csv,noheader,nounits"
@@ -56,11 +57,16 @@ def not_as_planned(site: Site, cards: Sequence[CardSize], holds: Mapping[tuple[s
     """One line for each share of a card that is not what the settings plan, with both numbers and the setting."""
     lines = []
     if site.phase == 2:
-        planned = {line.card.uuid: line.vllm_bytes for line in budget(site, cards) if line.vllm_bytes}
+        planned = {line.card.uuid: line for line in budget(site, cards)}
         for card in cards:
-            lines += _of_vllm(site, card, planned.get(card.uuid, 0), holds.get((VLLM, card.uuid), 0))
+            line, seen = planned.get(card.uuid), (holds.get((unit, card.uuid), 0) for unit in (VLLM, VLLM_VISION))
+            lines += _of_vllm(VLLM, "vllm", site.vllm, card, line.vllm_bytes if line else 0, next(seen))
+            sees = line.vllm_vision_bytes if line else 0
+            lines += _of_vllm(VLLM_VISION, "vllm_vision", site.vllm_vision, card, sees, next(seen))
     vision, text = site.ollama.vision, site.ollama.text
     theirs = {OLLAMA_VISION: ("ollama.vision", used_cards(vision.gpus, site.vllm.gpus, cards))}
+    if site.vision_on_vllm:
+        theirs = {OLLAMA_EMBED: ("ollama.vision", _named(vision.gpus, cards))}
     if site.phase == 1:
         theirs = {
             OLLAMA_VISION: ("ollama.vision", _named(vision.gpus, cards)),
@@ -71,7 +77,12 @@ def not_as_planned(site: Site, cards: Sequence[CardSize], holds: Mapping[tuple[s
             used = holds.get((unit, card.uuid), 0)
             if (unit, card.uuid) in holds and card not in allowed:
                 lines.append(f"{unit} is on card {card.uuid}, which {key}.gpus does not give it")
-            elif unit == OLLAMA_VISION and vision.memory and used and used > size_of(vision.memory) + ON_TOP:
+            elif (
+                unit in (OLLAMA_VISION, OLLAMA_EMBED)
+                and vision.memory
+                and used
+                and used > size_of(vision.memory) + ON_TOP
+            ):
                 lines.append(
                     f"{unit} holds {used // MIB} MiB of card {card.uuid}, ollama.vision.memory is {vision.memory}"
                 )
@@ -82,20 +93,20 @@ def _named(names: Sequence[str], cards: Sequence[CardSize]) -> list[CardSize]:
     return used_cards(names, (), cards)
 
 
-def _of_vllm(site: Site, card: CardSize, planned: int, used: int | None) -> list[str]:
+def _of_vllm(unit: str, key: str, server: VllmServer, card: CardSize, planned: int, used: int | None) -> list[str]:
     if used is None:
         return []
     if not planned:
-        return [f"{VLLM} is on card {card.uuid}, which vllm.gpus does not give it"] if used else []
-    setting = f"vllm.gpu_memory_utilization = {site.vllm.gpu_memory_utilization}"
-    if site.vllm.kv_cache_memory is not None:  # what the weights take is not in the settings
-        least, most, setting = size_of(site.vllm.kv_cache_memory), card.total_bytes, "vllm.kv_cache_memory"
+        return [f"{unit} is on card {card.uuid}, which {key}.gpus does not give it"] if used else []
+    setting = f"{key}.gpu_memory_utilization = {server.gpu_memory_utilization}"
+    if server.kv_cache_memory is not None:  # what the weights take is not in the settings
+        least, most, setting = size_of(server.kv_cache_memory), card.total_bytes, f"{key}.kv_cache_memory"
     else:
         least, most = int(planned * LEAST), planned + ON_TOP
     if least <= used <= most:
         return []
     return [
-        f"{VLLM} holds {used // MIB} MiB of card {card.uuid}, planned {planned // MIB} of {card.total_bytes // MIB} MiB ({setting})"
+        f"{unit} holds {used // MIB} MiB of card {card.uuid}, planned {planned // MIB} of {card.total_bytes // MIB} MiB ({setting})"
     ]
 
 

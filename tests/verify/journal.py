@@ -51,10 +51,13 @@ KNOWN_BENIGN = (
         r"^Failed to start llm-check\.service",
         "a check in the middle of a switch fails, the next one does not; whether it passes now is a check of its own",
     ),
-    Benign(
-        "ollama-adapter.service",
-        r'"status":503\b.*\bvLLM is (?:not reachable|going down|starting or stopped)',
-        "the adapter refuses while vLLM starts or is restarted, as promised; whether vLLM serves is a check of its own",
+    *(
+        Benign(
+            unit,
+            r'"status":503\b.*\bvLLM is (?:not reachable|going down|starting or stopped)',
+            "the adapter refuses while vLLM starts or is restarted, as promised; whether vLLM serves is a check of its own",
+        )
+        for unit in ("ollama-adapter.service", "ollama-adapter-vision.service")
     ),
 )
 

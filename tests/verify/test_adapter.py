@@ -49,7 +49,7 @@ def test_the_adapter_tells_the_version_of_the_ollama_it_stands_for(
 
 
 def test_the_adapter_lists_every_alias_and_every_vision_model(adapter: Endpoint, site: Site, expect: Expect) -> None:
-    wanted = sorted({canonical(name) for name in (*site.vllm.aliases, *site.ollama.vision.models)})
+    wanted = sorted({canonical(name) for name in (*site.vllm.aliases, *site.vision_models)})
     seen = sorted(model["name"] for model in adapter.get("/api/tags").json()["models"])
     expect("GET /api/tags of the adapter", {"models": wanted}, {"models": [canonical(name) for name in seen]})
 

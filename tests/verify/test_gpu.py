@@ -13,7 +13,7 @@ import pytest
 from roles.cards import NvidiaDevices
 from roles.driver_packages import FABRIC_MANAGER
 from roles.driver_version import driver_version
-from roles.layout import LIBEXEC, PHASE_UNITS
+from roles.layout import LIBEXEC, OLLAMA_EMBED, OLLAMA_TEXT, OLLAMA_VISION, VLLM, VLLM_VISION, phase_units
 from roles.site import Site
 from tests.verify.card_memory import (
     APPS_QUERY,
@@ -83,7 +83,7 @@ def test_every_card_of_the_settings_is_there(target: Target, site: Site, run: Ru
     code, out, err = run("nvidia-smi --query-gpu=uuid --format=csv,noheader")
     cards = out.split()
     slices = re.findall(r"UUID: (MIG-[^)\s]+)", run("nvidia-smi -L")[1])
-    named = {*site.vllm.gpus, *site.ollama.vision.gpus, *site.ollama.text.gpus}
+    named = {*site.vllm.gpus, *site.vllm_vision.gpus, *site.ollama.vision.gpus, *site.ollama.text.gpus}
     assert code == 0, f"{target.name}: expected nvidia-smi to list cards, seen {out}{err}"
     assert len(cards) >= site.vllm.tensor_parallel_size, (
         f"{target.name}: expected {site.vllm.tensor_parallel_size} cards, seen {cards}"
@@ -116,15 +116,17 @@ def test_no_card_has_reported_an_error_since_boot(target: Target, run: Run) -> N
 
 
 @pytest.mark.phase(2)
-def test_vllm_holds_memory_of_a_card(target: Target, run: Run) -> None:
+def test_vllm_holds_memory_of_a_card(target: Target, site: Site, run: Run) -> None:
     pids = run("nvidia-smi --query-compute-apps=pid --format=csv,noheader")[1].split()
-    members = run("cat /sys/fs/cgroup/system.slice/vllm.service/cgroup.procs")[1].split()
-    assert set(pids) & set(members), f"{target.name}: expected a process of vllm.service on a card, seen {pids}"
+    for unit in (VLLM, *((VLLM_VISION,) if site.vision_on_vllm else ())):
+        members = run(f"cat /sys/fs/cgroup/system.slice/{unit}/cgroup.procs")[1].split()
+        assert set(pids) & set(members), f"{target.name}: expected a process of {unit} on a card, seen {pids}"
 
 
 def test_each_unit_sees_its_cards(target: Target, site: Site, run: Run) -> None:
     """By the program that each unit asks before it starts; what its present start was given is in the check of its inputs."""
-    for unit in (name for name in PHASE_UNITS[site.phase] if name.startswith(("vllm", "ollama-vision", "ollama-text"))):
+    computing = {VLLM, VLLM_VISION, OLLAMA_VISION, OLLAMA_TEXT, OLLAMA_EMBED}
+    for unit in (name for name in phase_units(site)[site.phase] if name in computing):
         code, out, err = run(f"{LIBEXEC}/resolve-gpus --check {unit}")
         assert code == 0, f"{target.name}: expected {unit} to see its cards, seen: {(err or out).strip()}"
 

@@ -10,12 +10,12 @@ from roles.layout import (
     COMPLETE,
     PHASE_ALIAS,
     PHASE_TARGETS,
-    PHASE_UNITS,
     UNITS,
     adapter_release,
     ollama_manifest,
     ollama_release,
-    snapshot,
+    phase_units,
+    snapshots,
     vllm_release,
 )
 from roles.phases import phases_on_disk
@@ -53,12 +53,12 @@ def test_a_boot_comes_up_in_this_phase(site: Site, run: Run, expect: Expect) -> 
 
 
 def test_each_phase_consists_of_exactly_its_units(site: Site, units: dict[str, Unit], expect: Expect) -> None:
-    wanted = {PHASE_TARGETS[number]: sorted(PHASE_UNITS[number]) for number in phases_on_disk(site)}
+    wanted = {PHASE_TARGETS[number]: sorted(phase_units(site)[number]) for number in phases_on_disk(site)}
     expect("Wants of the phases", wanted, {target: sorted(units[target]["Wants"].split()) for target in wanted})
 
 
 def test_the_units_of_the_other_phase_are_stopped(site: Site, units: dict[str, Unit], expect: Expect) -> None:
-    idle = set(PHASE_UNITS[3 - site.phase]) - set(PHASE_UNITS[site.phase])
+    idle = set(phase_units(site)[3 - site.phase]) - set(phase_units(site)[site.phase])
     expect(
         f"units of Phase {3 - site.phase} in Phase {site.phase}",
         dict.fromkeys(sorted(idle), "inactive"),
@@ -70,16 +70,17 @@ def test_the_units_of_the_other_phase_are_stopped(site: Site, units: dict[str, U
 def test_the_units_of_the_other_phase_are_still_on_disk(
     site: Site, units: dict[str, Unit], run: Run, expect: Expect
 ) -> None:
-    names = sorted(PHASE_UNITS[3 - site.phase])
+    names = sorted(phase_units(site)[3 - site.phase])
     expect("LoadState of units", dict.fromkeys(names, "loaded"), {name: units[name]["LoadState"] for name in names})
     expect_files(run, expect, [f"{UNITS}/{name}" for name in names])
 
 
 @pytest.mark.usefixtures("both_phases")
 def test_everything_that_phase_2_needs_is_on_disk(site: Site, run: Run, expect: Expect) -> None:
-    vllm, adapter, model = vllm_release(site).current, adapter_release().current, snapshot(site)
-    expect_files(run, expect, [f"{vllm}/bin/vllm", f"{adapter}/bin/python", f"{model.path}/config.json"])
-    expect_markers(run, expect, [f"{vllm}/{COMPLETE}", f"{adapter}/{COMPLETE}", model.marker])
+    vllm, adapter, models = vllm_release(site).current, adapter_release().current, snapshots(site)
+    configurations = [f"{model.path}/config.json" for model in models]
+    expect_files(run, expect, [f"{vllm}/bin/vllm", f"{adapter}/bin/python", *configurations])
+    expect_markers(run, expect, [f"{vllm}/{COMPLETE}", f"{adapter}/{COMPLETE}", *(model.marker for model in models)])
 
 
 def test_everything_that_phase_1_needs_is_on_disk(site: Site, run: Run, expect: Expect) -> None:

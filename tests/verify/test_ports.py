@@ -8,7 +8,16 @@ from __future__ import annotations
 
 import pytest
 
-from roles.layout import ADAPTER, OLLAMA_TEXT, OLLAMA_VISION, OUR_UNITS, VLLM
+from roles.layout import (
+    ADAPTER,
+    ADAPTER_VISION,
+    OLLAMA_EMBED,
+    OLLAMA_TEXT,
+    OLLAMA_VISION,
+    OUR_UNITS,
+    VLLM,
+    VLLM_VISION,
+)
 from roles.site import Site
 from tests.verify.conftest import Expect, Run
 from tests.verify.seen import Listener, Owner, Unit, owners_command, parse_listeners, parse_owners
@@ -23,6 +32,12 @@ def declared(site: Site) -> dict[int, tuple[str, str]]:
     ports = {site.ollama.vision.port: (site.ollama.address, OLLAMA_VISION)}
     if site.phase == 1:
         return ports | {site.ollama.text.port: (site.ollama.address, OLLAMA_TEXT)}
+    if site.vision_on_vllm:
+        ports = {
+            site.ollama.vision.port: (site.ollama.address, ADAPTER_VISION),
+            site.vllm_vision.port: ("127.0.0.1", VLLM_VISION),
+            site.ollama.vision.loopback_port: ("127.0.0.1", OLLAMA_EMBED),
+        }
     return ports | {
         site.vllm.port: ("127.0.0.1", VLLM),
         site.adapter.port: (site.adapter.address, ADAPTER),
@@ -55,20 +70,22 @@ def _holders(port: int, listeners: list[Listener], owners: dict[int, Owner]) -> 
 def test_the_adapters_port_is_systemds_so_that_a_restart_refuses_nobody(
     target: Target, site: Site, listeners: list[Listener]
 ) -> None:
-    held = [item for item in listeners if item.port == site.adapter.port]
-    assert any(1 in item.programs for item in held), (
-        f"{target.name}: expected process 1 among the holders of {site.adapter.port}, seen {', '.join(map(str, held)) or 'none'}"
-    )
+    for port in (site.adapter.port, *((site.ollama.vision.port,) if site.vision_on_vllm else ())):
+        held = [item for item in listeners if item.port == port]
+        assert any(1 in item.programs for item in held), (
+            f"{target.name}: expected process 1 among the holders of {port}, seen {', '.join(map(str, held)) or 'none'}"
+        )
 
 
 @pytest.mark.phase(2)
 def test_vllm_listens_on_loopback_only_its_engine_included(
-    target: Target, listeners: list[Listener], owners: dict[int, Owner]
+    target: Target, site: Site, listeners: list[Listener], owners: dict[int, Owner]
 ) -> None:
-    ours = [item for item in listeners if any(owners[pid].unit == VLLM for pid in item.programs if pid in owners)]
-    open_to_all = [str(item) for item in ours if item.beyond_loopback]
-    assert ours, f"{target.name}: expected a listener of {VLLM}, seen none"
-    assert not open_to_all, f"{target.name}: expected {VLLM} on loopback only, seen {', '.join(open_to_all)}"
+    for unit in (VLLM, *((VLLM_VISION,) if site.vision_on_vllm else ())):
+        ours = [item for item in listeners if any(owners[pid].unit == unit for pid in item.programs if pid in owners)]
+        open_to_all = [str(item) for item in ours if item.beyond_loopback]
+        assert ours, f"{target.name}: expected a listener of {unit}, seen none"
+        assert not open_to_all, f"{target.name}: expected {unit} on loopback only, seen {', '.join(open_to_all)}"
 
 
 def test_no_unit_of_ours_listens_beyond_loopback_on_an_undeclared_port(
@@ -116,5 +133,8 @@ def _is_allowed(item: Listener, allowed: set[str]) -> bool:
 
 @pytest.mark.phase(1)
 def test_the_ports_that_phase_2_will_need_are_free(target: Target, site: Site, listeners: list[Listener]) -> None:
-    taken = [str(item) for item in listeners if item.port == site.vllm.port]
-    assert not taken, f"{target.name}: expected nobody on {site.vllm.port} in Phase 1, seen {', '.join(taken)}"
+    ports = {site.vllm.port}
+    if site.vision_on_vllm:
+        ports |= {site.vllm_vision.port, site.ollama.vision.loopback_port}
+    taken = [str(item) for item in listeners if item.port in ports]
+    assert not taken, f"{target.name}: expected nobody on {sorted(ports)} in Phase 1, seen {', '.join(taken)}"

@@ -7,17 +7,21 @@ import pytest
 from roles.layout import (
     ADAPTER,
     ADAPTER_TOKEN,
+    ADAPTER_VISION,
     CREDENTIALS,
     ETC,
     GRAFANA_PASSWORD,
     HUB_TOKEN,
+    OLLAMA_EMBED,
     OLLAMA_TEXT,
     OLLAMA_VISION,
     OUR_UNITS,
-    PHASE_UNITS,
     UNITS,
     VLLM,
     VLLM_MODEL,
+    VLLM_VISION,
+    VLLM_VISION_MODEL,
+    phase_units,
 )
 from roles.phases import unit_files
 from roles.site import Site
@@ -25,7 +29,12 @@ from tests.verify.conftest import Expect, Run
 from tests.verify.seen import Unit
 from tests.verify.targets import Target
 
-USERS = {VLLM: "vllm", VLLM_MODEL: "vllm", ADAPTER: "ollama-adapter", OLLAMA_TEXT: "ollama", OLLAMA_VISION: "ollama"}
+USERS = {
+    **dict.fromkeys((VLLM, VLLM_MODEL, VLLM_VISION, VLLM_VISION_MODEL), "vllm"),
+    **dict.fromkeys((OLLAMA_TEXT, OLLAMA_VISION, OLLAMA_EMBED), "ollama"),
+    ADAPTER: "ollama-adapter",
+    ADAPTER_VISION: "ollama-adapter-vision",
+}
 SECRETS = (HUB_TOKEN, ADAPTER_TOKEN, GRAFANA_PASSWORD)
 SANDBOX = {
     "NoNewPrivileges": "yes",
@@ -52,7 +61,7 @@ SANDBOX = {
 
 
 def running(site: Site) -> list[str]:
-    return [unit for unit in PHASE_UNITS[site.phase] if unit.endswith(".service")]
+    return [unit for unit in phase_units(site)[site.phase] if unit.endswith(".service")]
 
 
 def test_every_service_runs_in_the_sandbox(site: Site, units: dict[str, Unit], expect: Expect) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from roles.layout import STATE_FILE, Release, adapter_release, ollama_release, snapshot, vllm_release
+from roles.layout import STATE_FILE, Release, adapter_release, ollama_release, snapshot, vision_snapshot, vllm_release
 from roles.site import Site
 from tests.verify.conftest import Expect, Run
 from tests.verify.targets import Target
@@ -44,6 +44,14 @@ def test_the_releases_are_the_ones_of_this_checkout(state: dict[str, Any], site:
 @pytest.mark.usefixtures("both_phases")
 def test_the_recorded_model_is_the_one_of_the_settings(state: dict[str, Any], site: Site, expect: Expect) -> None:
     expect(STATE_FILE, {"model": f"{site.vllm.model}@{snapshot(site).revision}"}, state)
+
+
+@pytest.mark.usefixtures("both_phases")
+def test_the_recorded_vision_model_is_the_one_of_the_settings(
+    state: dict[str, Any], site: Site, expect: Expect
+) -> None:
+    model = f"{site.vllm_vision.model}@{vision_snapshot(site).revision}" if site.vision_on_vllm else None
+    expect(STATE_FILE, {"vision_model": model}, {"vision_model": state.get("vision_model")})
 
 
 def test_the_release_in_place_is_the_last_good_one_and_nobody_changed_its_files(run: Run, expect: Expect) -> None:

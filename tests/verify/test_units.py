@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from roles.layout import PHASE_UNITS, UNITS
+from roles.layout import UNITS, phase_units
 from roles.phases import unit_files, units_on_disk
 from roles.site import Site
 from roles.started_with import RECORDS, inputs_path
@@ -16,7 +16,7 @@ from tests.verify.seen import Unit
 
 def test_every_unit_of_the_phase_runs(site: Site, units: dict[str, Unit], expect: Expect) -> None:
     # A socket is "listening" before its first connection and "running" while the service has taken it over.
-    wanted = {unit: "active (running)" for unit in PHASE_UNITS[site.phase]}
+    wanted = {unit: "active (running)" for unit in phase_units(site)[site.phase]}
     expect("state of units", wanted, {unit: "{ActiveState} ({SubState})".format(**units[unit]) for unit in wanted})
 
 
@@ -27,7 +27,7 @@ def test_every_unit_is_tied_to_its_phase(site: Site, units: dict[str, Unit], exp
 
 @pytest.mark.warning
 def test_no_unit_of_the_phase_was_restarted_by_systemd(site: Site, units: dict[str, Unit], expect: Expect) -> None:
-    services = [unit for unit in PHASE_UNITS[site.phase] if unit.endswith(".service")]
+    services = [unit for unit in phase_units(site)[site.phase] if unit.endswith(".service")]
     expect(
         "NRestarts; see journalctl -u UNIT", dict.fromkeys(services, "0"), {u: units[u]["NRestarts"] for u in services}
     )
@@ -57,7 +57,7 @@ def test_no_drop_in_changes_a_unit(site: Site, units: dict[str, Unit], expect: E
 
 
 def test_every_unit_of_the_phase_was_started_with_the_inputs_on_disk(site: Site, run: Run, expect: Expect) -> None:
-    names = PHASE_UNITS[site.phase]
+    names = phase_units(site)[site.phase]
     wanted, seen = ({unit: _content(run, path(unit)) for unit in names} for path in (inputs_path, _record))
     expect("inputs on disk against inputs of the running start; systemctl restart UNIT or deploy", wanted, seen)
     assert all(wanted.values()), f"inputs on record: {wanted}"

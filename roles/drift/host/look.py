@@ -1,7 +1,7 @@
 """Look at what a deploy does not own, or does not see, and print it as one JSON object; change nothing. Needs python3 (3.10) only.
 
-Runs on the host: `python3 -c <this> '<json: {"units": […], "inputs": …, "records": …, "snapshot": …, "marker": …}>'` (paths),
-or, for the text of files that everybody there may read, `python3 -c <this> '<json: {"paths": […], "most_bytes": number}>'`.
+Runs on the host with one JSON object as its argument: {"units": […], "inputs": …, "records": …, "models": {name: {"snapshot": …,
+"marker": …}}} (paths), or, for the text of files that everybody there may read, {"paths": […], "most_bytes": number}.
 """
 
 import datetime
@@ -110,7 +110,7 @@ def look(asked):
         "units": units(asked["units"]),
         "by_hand": by_hand(asked["inputs"]),
         "runs_with": runs_with(asked["inputs"], asked["records"]),
-        "model": model(asked["snapshot"], asked["marker"]) if asked["snapshot"] else None,
+        "models": {name: model(**paths) for name, paths in asked["models"].items()},
     }
 
 

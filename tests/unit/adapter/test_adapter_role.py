@@ -12,7 +12,7 @@ from ollama_adapter.settings import Settings, VllmSettings
 from ollama_adapter.settings_reading import load
 from roles import adapter, monitoring, phase
 from roles.facts.survey import parse_survey
-from roles.layout import ADAPTER, ADAPTER_TOKEN, snapshot
+from roles.layout import ADAPTER, ADAPTER_TOKEN, snapshot, vision_snapshot
 from roles.preflight.findings import Finding
 from roles.preflight.host_checks import host_findings, token_findings
 from roles.preflight.needs import needs, paths_to_look_for
@@ -33,11 +33,30 @@ def problems(**said: Any) -> list[str]:
     return caught.value.problems
 
 
-def read_by_the_adapter(site: Site, tmp_path: Path) -> Settings:
+def read_by_the_adapter(site: Site, tmp_path: Path, instance: adapter.Instance = adapter.TEXT) -> Settings:
     """The rendered file, as the adapter itself reads and checks it."""
     file = tmp_path / "adapter.toml"
-    file.write_text(adapter.rendered(site)["configuration"], encoding="utf-8")
+    file.write_text(adapter.rendered(site, instance)["configuration"], encoding="utf-8")
     return load(file, {})
+
+
+def test_with_vision_on_vllm_another_adapter_has_11435_and_leaves_the_rest_to_ollama(tmp_path: Path) -> None:
+    said = {
+        "vision": "vllm",
+        "vllm_vision": {"model": "org/sees", "model_revision": "e" * 40, "max_model_len": 8192},
+        "ollama": {"address": "10.0.0.7"},
+        "adapter": {"require_token": True, "processes": 4, "replicas": ["http://gpu-02:8000"], "models": [FURTHER]},
+    }
+    site = site_from([said], {})
+    own, text = read_by_the_adapter(site, tmp_path, adapter.VISION), read_by_the_adapter(site, tmp_path)
+    assert (own.server.host, own.server.port, own.server.token_file) == ("10.0.0.7", 11435, "")
+    assert own.server.state_directory == "/var/lib/ollama-adapter-vision"
+    assert (own.vllm.url, own.vllm.replicas, own.models) == ("http://127.0.0.1:8001", [], [])
+    assert (own.vllm.aliases, own.vllm.context_length) == (["llava:7b", "llava"], 8192)
+    assert own.vllm.model_directory == vision_snapshot(site).path
+    assert (own.vision.url, own.vision.models) == ("http://127.0.0.1:11436", ["nomic-embed-text"])
+    assert (text.vision.url, text.vision.models) == ("http://10.0.0.7:11435", ["llava:7b", "nomic-embed-text", "llava"])
+    assert text.vllm.url == "http://127.0.0.1:8000"
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,14 @@ def test_a_host_for_phase_1_alone_needs_nothing_of_vllm() -> None:
     assert len(found.ollama_models) == 4
 
 
+def test_a_host_with_vision_on_vllm_needs_its_model_beside_the_text_model() -> None:
+    sees = {"model": "org/sees", "model_revision": "e" * 40}
+    models = needed(DEBIAN, {"vision": "vllm", "vllm_vision": sees}).models
+    assert [model.repository for model in models] == ["meta-llama/Llama-2-7b-chat-hf", "org/sees"]
+    assert models[1].revision == "e" * 40
+    assert len(needed(DEBIAN, {"vllm_vision": sees}).models) == 1
+
+
 def test_a_host_without_cards_needs_no_driver_and_no_vendors_packages() -> None:
     found = needed(DEBIAN, {"gpu": "none", "docker": {"source": "none"}})
     assert found.drivers == ()

@@ -151,6 +151,19 @@ def test_a_full_disk_is_found_before_the_first_file_has_changed(
     assert live(host) == NEW
 
 
+def test_a_unit_is_pulled_in_by_no_target_that_this_release_does_not_name(host: PlayedHost) -> None:
+    units = host.folder / "units"
+    wants = units / "llm-phase2.target.wants"
+    wants.mkdir(parents=True)
+    (units / "ollama-vision.service").write_text("[Install]\nWantedBy=llm-phase1.target\n")
+    (units / "vllm.service").write_text("[Install]\nWantedBy=llm-phase2.target\n")
+    for name in ("vllm-vision.service", "ollama-vision.service", "vllm.service", "somebody-elses.service"):
+        (wants / name).symlink_to(f"../{name}")
+    files = [f"{units}/{name}" for name in ("vllm.service", "ollama-vision.service")]
+    modules()["placing"].tie({"files": dict.fromkeys(files, "x")})
+    assert sorted(path.name for path in wants.iterdir()) == ["somebody-elses.service", "vllm.service"]
+
+
 def test_vision_restarts_only_when_its_own_files_changed(host: PlayedHost, monkeypatch: pytest.MonkeyPatch) -> None:
     deploy(host, A, OLD)
     deploy(host, B, NEW)

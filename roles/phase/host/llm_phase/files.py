@@ -16,6 +16,15 @@ def read_json(path, otherwise):
         return otherwise
 
 
+def read_text(path):
+    """The content of a text file; "" for one that is missing."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
 def sync_folder(path):
     """Have the names in a folder on the disk."""
     with contextlib.suppress(OSError):

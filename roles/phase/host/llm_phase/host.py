@@ -11,7 +11,11 @@ from llm_phase.files import read_json
 
 PHASES = "/etc/llm/phases.json"
 # What can have 11434 or the cards, also on a host whose present description of the phases does not know it.
-OURS = ("ollama-adapter.socket", "ollama-adapter.service", "vllm.service", "ollama-text.service")
+OURS = (
+    "ollama-adapter.socket", "ollama-adapter.service", "vllm.service", "ollama-text.service",
+    # With vision on vLLM; another release, or the settings of today, may have it on Ollama.
+    "ollama-adapter-vision.socket", "ollama-adapter-vision.service", "vllm-vision.service", "ollama-embed.service",
+)  # fmt: skip
 PROVED = "/run/llm/proved"
 ALIAS = "/etc/systemd/system/llm-phase.target"  # a link to the target of one phase
 AT_BOOT = "/etc/systemd/system/multi-user.target.wants/llm-phase.target"

@@ -1,13 +1,14 @@
 """A release comes into its place: all of its files, or, after a power cut, the rest of them at the next start."""
 
 import contextlib
+import glob
 import os
 import shutil
 
 from llm_phase.audit import STATE, read_state
 from llm_phase.errors import Refusal
-from llm_phase.files import copy_beside, json_beside, read_json, sync_folder, take_over, write_json
-from llm_phase.host import run
+from llm_phase.files import copy_beside, json_beside, read_json, read_text, sync_folder, take_over, write_json
+from llm_phase.host import OURS, run
 from llm_phase.releases import (
     BAD,
     GOOD,
@@ -27,6 +28,7 @@ from llm_phase.releases import (
 NEXT = "/var/lib/llm/next"
 PLACING = "/var/lib/llm/placing.json"  # there while files change places; the next start goes on from it
 UNITS = "/etc/systemd/system/"
+NOT_EVERY_RELEASE_HAS = ("vision_model",)  # of the versions: they go with their release
 
 
 def is_staged():
@@ -84,7 +86,8 @@ def place(release):
     """
     manifest = manifest_of(release)
     changed = changed_by_hand(release)
-    state = {**read_state(), "release": release, **manifest["versions"]}
+    kept = {key: value for key, value in read_state().items() if key not in NOT_EVERY_RELEASE_HAS}
+    state = {**kept, "release": release, **manifest["versions"]}
     try:
         for path in changed:
             copy_beside(f"{folder_of(release)}/root{path}", path)
@@ -100,7 +103,31 @@ def place(release):
         take_over(path)
     os.unlink(PLACING)
     sync_folder(os.path.dirname(PLACING))
+    tie(manifest)
     run("systemctl", "daemon-reload")
+
+
+def tie(manifest):
+    """Have no target pull a unit in beyond what this release says: the one before may have had vision on another server.
+
+    Only links too many go. Those that a unit is to have are made by the deploy, and its target names it all the same.
+    """
+    ours = [path for path in manifest["files"] if path.startswith(UNITS) and path.endswith((".service", ".socket"))]
+    mine = {os.path.basename(path): read_text(path) for path in ours}
+    for folder in sorted(glob.glob(os.path.join(UNITS, "*.target.wants"))):
+        target = os.path.basename(folder)[: -len(".wants")]
+        for name in sorted(os.listdir(folder)):
+            is_ours = name in mine or name in OURS
+            if is_ours and target not in wanted_by(mine.get(name, "")):
+                with contextlib.suppress(OSError):
+                    os.unlink(os.path.join(folder, name))
+
+
+def wanted_by(text):
+    """The targets that pull a unit in, of its text."""
+    return [
+        word for line in text.splitlines() if line.startswith("WantedBy=") for word in line[len("WantedBy=") :].split()
+    ]
 
 
 def finish():

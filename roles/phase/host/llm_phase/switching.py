@@ -15,7 +15,7 @@ from llm_phase.placing import check, place
 from llm_phase.releases import BAD, changed_by_hand, current, folder_of, judge, lacking, last_good, manifest_of
 from llm_phase.steps import answers, choose, free_the_cards, prove, put_down_proof, restart, stale, start, stop
 
-VLLM, VLLM_USER = "vllm.service", "vllm"
+VLLMS, VLLM_USER = ("vllm.service", "vllm-vision.service"), "vllm"
 
 # number: the wanted phase, "1" or "2". release: the one to put in place before, or None. by, command: what goes on record.
 # patience: seconds until what does not end is killed. back: go back to what served, when this does not come up.
@@ -52,7 +52,12 @@ def asked_first(gone):
     vLLM serves until they have ended, and is killed then: its own end takes 4 to 6 s, in which nobody would be served, and which
     save nothing. Its memory on the cards is free when it is gone, and systemd removes the rest of it (RemoveIPC=).
     """
-    return [unit for unit in gone if unit != VLLM]
+    return [unit for unit in gone if unit not in VLLMS]
+
+
+def killed_last(gone):
+    """The vLLMs of what goes."""
+    return [unit for unit in gone if unit in VLLMS]
 
 
 def refuse_half_a_phase(phases, asked):
@@ -91,7 +96,7 @@ def plan(phases, asked):
         *([f"put in place: {', '.join(files)}"] if files else []),
         *([chooses] if number == "1" else []),
         *([f"stop {', '.join(asked_first(gone))}; kill what has not ended after a while"] if asked_first(gone) else []),
-        *([f"kill {VLLM}, which has no answers left to make"] if VLLM in gone else []),
+        *(f"kill {unit}, which has no answers left to make" for unit in killed_last(gone)),
         *(["end processes of vLLM that no service holds and that are left on the cards"] if number == "1" else []),
         f"start {one['target']}: {', '.join(one['units'])}; restart what runs with other files",
         *(f"ask {unit} for a token ({shlex.join(words)})" for unit, words in one["gates"].items()),
@@ -178,9 +183,9 @@ def carry_out(phases, asked, begun):
         killed = stop(first, asked.patience)
         late = f"; killed, as it did not end: {', '.join(killed)}" if killed else ""
         show(begun, f"stopped: {', '.join(first)}{late}")
-    if VLLM in gone:
-        killed = stop([VLLM], 0)
-        show(begun, f"{'killed, with no answers left to make' if killed else 'stopped'}: {VLLM}")
+    if last := killed_last(gone):
+        killed = stop(last, 0)
+        show(begun, f"{'killed, with no answers left to make' if killed else 'stopped'}: {', '.join(last)}")
     orphans = free_the_cards(VLLM_USER) if asked.number == "1" else []
     if orphans:
         show(begun, f"killed on the cards, left behind by vLLM: pid {', '.join(map(str, orphans))}")

@@ -139,6 +139,9 @@ def reason_to_refuse(request: TextRequest, own: OwnModel, can: Callable[[str], b
         return f"{own.name.full} does not support tools"
     if request.think not in (None, False) and not can("thinking"):
         return f'"{request.model}" does not support thinking'
-    if request.template and request.has_images and can("vision"):
-        return "template does not work with images: vLLM takes them only through the model's own chat template"
+    if request.has_images and can("vision"):
+        # Each of them makes a plain prompt, and a picture would get lost without a word.
+        for name, given in (("raw", request.raw), ("template", request.template), ("context", request.context)):
+            if given:
+                return f"{name} does not work with images: vLLM takes them only through the model's own chat template"
     return None

@@ -54,6 +54,7 @@ def needs_counting(request: TextRequest, model: TextModel, prompt: str | None) -
     if prompt is not None:
         return len(prompt.encode()) >= limit
     size = len(request.prompt.encode()) + len(request.system.encode()) + text_size(request.messages)
+    size += picture_tokens([{"images": request.images}])
     size += _TEMPLATE_TOKENS + _TEMPLATE_TOKENS_PER_MESSAGE * max(len(request.messages), 1)
     return size >= limit
 
