@@ -83,7 +83,7 @@ def test_the_first_text_is_there_while_vllm_still_works_on_the_rest(phase2: Host
     assert seen["running_at_first"] == 1
     assert seen["running_at_end"] == 0
     assert seen["pieces"] > 1
-    assert seen["characters"] > 1500
+    assert seen["characters"] >= 1500
 
 
 def count(host: Host) -> CacheCount:
