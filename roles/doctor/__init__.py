@@ -13,18 +13,18 @@ diagnosis.py   what a diagnosis is, its order, how it is told, the exit status
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from roles.consumer_variables import TEXT_URLS, VISION_URLS
-from roles.doctor.case import ENGINE, TEXT, VISION, Case
+from roles.doctor.case import Case
 from roles.doctor.diagnosis import Diagnosis
 from roles.doctor.engine import HEALTH, TOKEN, engine_diagnoses
 from roles.doctor.machine import machine_diagnoses
 from roles.doctor.model import model_diagnoses
-from roles.doctor.servers import LOADED, READY, TAGS, server_diagnoses
+from roles.doctor.servers import LOADED, READY, TAGS, adapters, ollama_servers, server_diagnoses
 from roles.doctor.services import service_diagnoses
 from roles.doctor.symptoms import Question
-from roles.layout import ADAPTER_TOKEN, OPT, STATE
-from roles.settings import reachable_address
+from roles.layout import ADAPTER, ADAPTER_TOKEN, OPT, STATE, VLLM, VLLM_VISION
 from roles.site import Site
 
 FOLDERS = ("/", "/tmp", "/var/lib/docker", STATE, OPT)
@@ -39,18 +39,19 @@ def folders(site: Site) -> tuple[str, ...]:
 
 def questions(site: Site) -> tuple[Question, ...]:
     """What the host is asked about its own servers: health, models, and one token of vLLM."""
-    vllm = f"http://127.0.0.1:{site.vllm.port}"
-    adapter = f"http://{reachable_address(site.adapter.address)}:{site.adapter.port}"
-    body = f'{{"model": "{site.vllm.served_name}", "prompt": "1", "max_tokens": 1}}'
     token_file = ADAPTER_TOKEN if site.adapter.require_token else ""
-    asked = [
-        Question(HEALTH, f"{vllm}/health"),
-        Question(TOKEN, f"{vllm}/v1/completions", body, seconds=20.0),
-        Question(READY, f"{adapter}/ready", token_file=token_file),
-    ]
-    for unit, section in ((TEXT, site.ollama.text), (VISION, site.ollama.vision)):
-        ollama = f"http://{reachable_address(site.ollama.address)}:{section.port}"
-        asked += [Question(f"{unit}:{path}", f"{ollama}{path}") for path in (TAGS, LOADED)]
+    asked = []
+    engines = {VLLM: site.vllm, **({VLLM_VISION: site.vllm_vision} if site.vision_on_vllm else {})}
+    for unit, server in engines.items():
+        url = f"http://127.0.0.1:{server.port}"
+        body = f'{{"model": "{server.served_name}", "prompt": "1", "max_tokens": 1}}'
+        asked.append(Question(f"{unit}:{HEALTH}", f"{url}/health"))
+        asked.append(Question(f"{unit}:{TOKEN}", f"{url}/v1/completions", body, seconds=20.0))
+    for front in adapters(site):
+        secret = token_file if front.unit == ADAPTER else ""  # 11435 asks for none
+        asked.append(Question(f"{front.unit}:{READY}", f"{front.url}{READY}", token_file=secret))
+    servers = {one.unit: one for number in (1, 2) for one in ollama_servers(site, number)}
+    asked += [Question(f"{one.unit}:{path}", f"{one.url}{path}") for one in servers.values() for path in (TAGS, LOADED)]
     return tuple(asked)
 
 
@@ -60,6 +61,7 @@ def diagnoses(case: Case) -> Iterator[Diagnosis]:
         *machine_diagnoses(case),
         *model_diagnoses(case),
         *engine_diagnoses(case),
+        *(of_vision(case) if case.site.vision_on_vllm else ()),
         *server_diagnoses(case),
         *service_diagnoses(case),
     ]
@@ -73,6 +75,13 @@ def diagnoses(case: Case) -> Iterator[Diagnosis]:
                 (refusal.fact,),
                 refusal.remedy,
             )
+
+
+def of_vision(case: Case) -> Iterator[Diagnosis]:
+    """The same of the vLLM that answers about pictures."""
+    other = replace(case, about="vllm_vision")
+    for one in (*model_diagnoses(other), *engine_diagnoses(other)):
+        yield replace(one, cause=f"{one.cause} (for pictures)")
 
 
 def notes(case: Case) -> Iterator[str]:
@@ -97,4 +106,4 @@ def reason_unknown(lost: bool, settings_problems: Iterator[str] | tuple[str, ...
     return ""
 
 
-__all__ = ["ENGINE", "VARIABLES", "diagnoses", "folders", "notes", "questions", "reason_unknown"]
+__all__ = ["VARIABLES", "diagnoses", "folders", "notes", "questions", "reason_unknown"]

@@ -5,21 +5,21 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from roles.doctor.symptoms import Answer, Line, Symptoms, Unit
 from roles.facts.evidence import Evidence
 from roles.facts.survey import Listener
 from roles.hidden import hidden_in_prose
-from roles.layout import ADAPTER, OLLAMA_TEXT, OLLAMA_VISION, VLLM, VLLM_MODEL
+from roles.layout import VLLM, VLLM_MODEL, VLLM_VISION, VLLM_VISION_MODEL
 from roles.site import Site
+from roles.vllm.settings import VllmServer
 
 GIB = 1 << 30
 OLD_S = 30 * 60  # of a unit that is not up: lines so much older than its last one are another story
 NEVER = Unit("not-found", "inactive", "dead", "", 0, 0, 0, 0.0, 0.0)
 LAST_WORDS = r"(?:^|\s)(?:\w+\.)*\w*(?:Error|Exception): .+"
 QUOTED = 160  # characters of a line in evidence
-DOWNLOAD, ENGINE, FRONT, TEXT, VISION = VLLM_MODEL, VLLM, ADAPTER, OLLAMA_TEXT, OLLAMA_VISION
 
 
 class Refusal(Protocol):
@@ -35,7 +35,10 @@ class Refusal(Protocol):
 
 @dataclass(frozen=True)
 class Case:
-    """A host. `status`: what llm-phase says, {} where it is not there; `clock_ahead_s`: the host's before the controller's."""
+    """A host. `status`: what llm-phase says, {} where it is not there; `clock_ahead_s`: the host's before the controller's.
+
+    `about`: which of its vLLMs is looked at, by the section of its settings.
+    """
 
     host: str
     site: Site
@@ -45,6 +48,32 @@ class Case:
     status: Mapping[str, Any]
     refusals: Sequence[Refusal] = ()
     clock_ahead_s: float = 0.0
+    about: Literal["vllm", "vllm_vision"] = "vllm"
+
+    @property
+    def engine(self) -> str:
+        """The unit of the vLLM that is looked at."""
+        return VLLM if self.about == "vllm" else VLLM_VISION
+
+    @property
+    def download(self) -> str:
+        """The unit that fetches its model."""
+        return VLLM_MODEL if self.about == "vllm" else VLLM_VISION_MODEL
+
+    @property
+    def server(self) -> VllmServer:
+        """Its settings."""
+        return self.site.vllm if self.about == "vllm" else self.site.vllm_vision
+
+    @property
+    def revision(self) -> str | None:
+        """The commit of its model."""
+        return self.site.model_revision if self.about == "vllm" else self.site.vision_model_revision
+
+    @property
+    def name(self) -> str:
+        """Its unit as one types it."""
+        return self.engine.removesuffix(".service")
 
     def unit(self, name: str) -> Unit:
         """Its state; that of a unit that was never there where systemd does not know it."""

@@ -9,12 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from roles.doctor.case import DOWNLOAD, ENGINE, Case, for_people, quote
+from roles.doctor.case import Case, for_people, quote
 from roles.doctor.diagnosis import Diagnosis
 from roles.doctor.vram import vram_diagnoses
 
 NO_MODEL = ("model-damaged", "hub-token", "model-not-found", "certificate", "hub-unreachable", "disk-full")
-HEALTH, TOKEN = "vllm:/health", "vllm:a token"
+HEALTH, TOKEN = "/health", "a token"  # of a unit: what it is asked
 ENGINE_DEAD = (
     r"EngineDeadError|engine core exited unexpectedly|Engine core proc \S+ died unexpectedly"
     r"|EngineCore encountered a fatal error"
@@ -40,7 +40,7 @@ def engine_diagnoses(case: Case) -> Iterator[Diagnosis]:
     """In the order in which a start goes: command line, cards, memory, compilers, port; then a vLLM that is up and dead."""
     if not case.wants_phase_2 or not case.site.prepares_phase_2:
         return
-    unit = case.unit(ENGINE)
+    unit = case.unit(case.engine)
     if unit.is_up:
         yield from dead_while_up(case)
         return
@@ -52,13 +52,13 @@ def engine_diagnoses(case: Case) -> Iterator[Diagnosis]:
 
 def dead_while_up(case: Case) -> Iterator[Diagnosis]:
     """systemd has it up: its engine has died, or it answers nothing any more."""
-    health, token = case.answer(HEALTH), case.answer(TOKEN)
-    died = case.said(ENGINE, ENGINE_DEAD)
-    restart = f"systemctl restart vllm on the host (as root), or serve at once without it: {case.back}"
+    health, token = case.answer(f"{case.engine}:{HEALTH}"), case.answer(f"{case.engine}:{TOKEN}")
+    died = case.said(case.engine, ENGINE_DEAD)
+    restart = f"systemctl restart {case.name} on the host (as root), or serve at once without it: {case.back}"
     if health.status == 503 or (died and health.status != 200):
         evidence = (
-            f"/health on {case.site.vllm.port}: {health.status or health.error}",
-            *([quote(ENGINE, died[0])] if died else []),
+            f"/health on {case.server.port}: {health.status or health.error}",
+            *([quote(case.engine, died[0])] if died else []),
         )
         yield Diagnosis(
             "engine-dead",
@@ -74,7 +74,7 @@ def dead_while_up(case: Case) -> Iterator[Diagnosis]:
             "engine-hangs",
             "likely",
             "vLLM takes requests and answers none",
-            (f"port {case.site.vllm.port} takes connections; no answer to {asked}",),
+            (f"port {case.server.port} takes connections; no answer to {asked}",),
             restart,
             follows=("card-fault",),
         )
@@ -84,8 +84,8 @@ def dead_while_up(case: Case) -> Iterator[Diagnosis]:
             "likely",
             "vLLM's unit is up, and nothing answers on its port",
             (
-                f"port {case.site.vllm.port}: {health.error}",
-                f"the unit has been up for {for_people(case.seen.now - case.unit(ENGINE).changed)}",
+                f"port {case.server.port}: {health.error}",
+                f"the unit has been up for {for_people(case.seen.now - case.unit(case.engine).changed)}",
             ),
             restart,
         )
@@ -101,62 +101,63 @@ def dead_while_up(case: Case) -> Iterator[Diagnosis]:
 
 def settings(case: Case) -> Iterator[Diagnosis]:
     """What vLLM refuses before it touches a card."""
-    if found := case.said(ENGINE, SETTINGS):
+    if found := case.said(case.engine, SETTINGS):
         line, match = found
         limit = re.search(DERIVED, line.text)
         if match[3]:
             most = limit[1] if limit else "what the model's config.json says"
-            remedy = f"set vllm.max_model_len to at most {most}, then: {case.deploy}"
+            remedy = f"set {case.about}.max_model_len to at most {most}, then: {case.deploy}"
         elif match[1] or match[2]:
-            remedy = f"correct vllm.extra_args in the inventory, then: {case.deploy}"
+            remedy = f"correct {case.about}.extra_args in the inventory, then: {case.deploy}"
         else:
-            remedy = (
-                f"correct what the line names (vllm.dtype, vllm.tensor_parallel_size, vllm.model), then: {case.deploy}"
-            )
-        yield Diagnosis("vllm-settings", "certain", "vLLM refuses its settings", (quote(ENGINE, line),), remedy)
+            keys = ", ".join(f"{case.about}.{key}" for key in ("dtype", "tensor_parallel_size", "model"))
+            remedy = f"correct what the line names ({keys}), then: {case.deploy}"
+        yield Diagnosis("vllm-settings", "certain", "vLLM refuses its settings", (quote(case.engine, line),), remedy)
 
 
 def no_card(case: Case) -> Iterator[Diagnosis]:
     """vLLM sees no card."""
-    if found := case.said(ENGINE, NO_CARD):
+    if found := case.said(case.engine, NO_CARD):
         yield Diagnosis(
             "vllm-without-card",
             "certain",
             "vLLM finds none of its cards",
             (
-                quote(ENGINE, found[0]),
-                f"vllm.gpus: {', '.join(case.site.vllm.gpus) or 'those that vision does not name'}",
+                quote(case.engine, found[0]),
+                f"{case.about}.gpus: {', '.join(case.server.gpus) or 'those that vision does not name'}",
             ),
-            f"nvidia-smi -L on the host lists what is there; correct vllm.gpus, then: {case.deploy}",
+            f"nvidia-smi -L on the host lists what is there; correct {case.about}.gpus, then: {case.deploy}",
             follows=("driver-mismatch", "driver-not-loaded", "nvidia-smi-fails", "card-fault"),
         )
 
 
 def compiler(case: Case) -> Iterator[Diagnosis]:
     """Kernels are compiled at the first start; that needs a C compiler, Python's headers, for some kernels nvcc and ninja."""
-    if found := case.said(ENGINE, COMPILER):
+    if found := case.said(case.engine, COMPILER):
         line, match = found
         there = f"C compiler on the host: {case.seen.compiler or 'none'}"
         if "nvcc" in match.group():
-            other = """vllm.extra_args = ["--attention-backend", "FLASH_ATTN"] does without FlashInfer's compilation"""
+            other = f"""{case.about}.extra_args = ["--attention-backend", "FLASH_ATTN"] does without FlashInfer's compilation"""
             remedy = f"{other}, or install the CUDA toolkit; then: {case.deploy}"
         else:
             by_hand = "apt-get install gcc g++ python3-dev on the host"
-            remedy = f"{case.deploy} puts back what somebody has removed; or {by_hand}, then: systemctl restart vllm"
+            remedy = (
+                f"{case.deploy} puts back what somebody has removed; or {by_hand}, then: systemctl restart {case.name}"
+            )
         yield Diagnosis(
             "no-compiler",
             "certain",
             "vLLM cannot compile its kernels: a compiler is missing",
-            (quote(ENGINE, line), there),
+            (quote(case.engine, line), there),
             remedy,
         )
 
 
 def port(case: Case) -> Iterator[Diagnosis]:
     """Somebody else has vLLM's port."""
-    wanted = case.site.vllm.port
-    others = [one for one in case.listeners if one.port == wanted and one.unit != ENGINE]
-    found = case.said(ENGINE, IN_USE)
+    wanted = case.server.port
+    others = [one for one in case.listeners if one.port == wanted and one.unit != case.engine]
+    found = case.said(case.engine, IN_USE)
     if others or found:
         who = [
             f"port {wanted}: {one.command or 'a process'} (pid {one.pid}{f', {one.unit}' if one.unit else ''}) on {one.address}"
@@ -171,40 +172,41 @@ def port(case: Case) -> Iterator[Diagnosis]:
             "vllm-port-taken",
             "certain" if others else "likely",
             "somebody else has vLLM's port",
-            (*who, *([quote(ENGINE, found[0])] if found else [])),
-            f"on the host: {end}; systemctl restart vllm. Or set another vllm.port",
+            (*who, *([quote(case.engine, found[0])] if found else [])),
+            f"on the host: {end}; systemctl restart {case.name}. Or set another {case.about}.port",
         )
 
 
 def dead(case: Case) -> Iterator[Diagnosis]:
     """An engine that died at work, when systemd has not started it again yet."""
-    if found := case.said(ENGINE, ENGINE_DEAD):
+    if found := case.said(case.engine, ENGINE_DEAD):
         yield Diagnosis(
             "engine-died",
             "likely",
             "vLLM's engine died; systemd starts it again",
-            _words(case, quote(ENGINE, found[0])),
-            f"journalctl -u vllm -n 200 on the host: what stands above that line is the reason. To serve at once: {case.back}",
+            _words(case, quote(case.engine, found[0])),
+            f"journalctl -u {case.name} -n 200 on the host: what stands above that line is the reason. "
+            f"To serve at once: {case.back}",
             follows=("out-of-memory", "card-fault", "cards-out-of-memory", "no-compiler"),
         )
 
 
 def not_up(case: Case) -> Iterator[Diagnosis]:
     """It is not up, and nothing that is known was said."""
-    unit = case.unit(ENGINE)
-    download = case.unit(DOWNLOAD)
+    unit = case.unit(case.engine)
+    download = case.unit(case.download)
     if unit.load == "not-found":
         return  # told as a host that was never deployed
     if unit.is_starting:
         since = case.seen.now - unit.began
-        given = f"it is given {for_people(case.site.vllm.ready_timeout_s)} (vllm.ready_timeout_s)"
-        lines = case.lines(ENGINE)
+        given = f"it is given {for_people(case.server.ready_timeout_s)} ({case.about}.ready_timeout_s)"
+        lines = case.lines(case.engine)
         yield Diagnosis(
             "vllm-starting",
             "certain",
             "vLLM is starting",
-            (f"for {for_people(since)}; {given}", *([quote(ENGINE, lines[-1])] if lines else [])),
-            f"wait; journalctl -fu vllm on the host shows it. To serve meanwhile: {case.back}",
+            (f"for {for_people(since)}; {given}", *([quote(case.engine, lines[-1])] if lines else [])),
+            f"wait; journalctl -fu {case.name} on the host shows it. To serve meanwhile: {case.back}",
             follows=("model-downloading", "model-stalled", *NO_MODEL),
         )
     elif unit.active == "failed" or unit.sub == "auto-restart":
@@ -214,7 +216,8 @@ def not_up(case: Case) -> Iterator[Diagnosis]:
             "possible",
             "vLLM does not come up",
             _words(case, f"systemd {state} {unit.restarts} restarts; {unit.result}, status {unit.exit_status}"),
-            f"journalctl -u vllm -n 100 on the host; when the cause is gone: systemctl reset-failed vllm; systemctl start vllm. "
+            f"journalctl -u {case.name} -n 100 on the host; when the cause is gone: "
+            f"systemctl reset-failed {case.name}; systemctl start {case.name}. "
             f"To serve at once: {case.back}",
             follows=(*NO_MODEL, "out-of-memory", "driver-mismatch", "driver-not-loaded"),
         )
@@ -223,14 +226,14 @@ def not_up(case: Case) -> Iterator[Diagnosis]:
             "vllm-stopped",
             "likely",
             "vLLM does not run in Phase 2",
-            (f"{ENGINE} is {unit.active}; somebody has stopped it",),
-            f"systemctl start vllm on the host, or: {case.deploy}",
+            (f"{case.engine} is {unit.active}; somebody has stopped it",),
+            f"systemctl start {case.name} on the host, or: {case.deploy}",
             follows=NO_MODEL,
         )
 
 
 def _words(case: Case, first: str) -> tuple[str, ...]:
     """The first line of evidence, and the last error that it named."""
-    found = case.last_error(ENGINE)
-    last = quote(ENGINE, found) if found else ""
+    found = case.last_error(case.engine)
+    last = quote(case.engine, found) if found else ""
     return (first, *([last] if last and last != first else []))

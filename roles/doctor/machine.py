@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from roles.cards import FATAL_XIDS
-from roles.doctor.case import ENGINE, GIB, VISION, Case, for_people, gib
+from roles.doctor.case import GIB, Case, for_people, gib
 from roles.doctor.diagnosis import Diagnosis
 from roles.driver_version import driver_version
 from roles.facts.evidence import App
-from roles.layout import OUR_UNITS
+from roles.layout import OLLAMA_VISION, OUR_UNITS, VLLM
 
 LEAST_FREE, LEAST_SHARE = GIB, 0.02
 LEAST_MEMORY = 0.03
@@ -185,12 +185,12 @@ def card_memory_held(case: Case) -> Iterator[Diagnosis]:
         pids = " ".join(str(app.pid) for app in orphans)
         yield Diagnosis(
             "orphans-on-cards",
-            "certain" if not case.unit(ENGINE).is_up and case.wants_phase_2 else "likely",
+            "certain" if not case.unit(VLLM).is_up and case.wants_phase_2 else "likely",
             "processes that a server left behind hold memory of the cards",
             tuple(_held(app, names) for app in orphans),
-            f"on the host: ps -o pid,ppid,lstart,cmd -p {','.join(pids.split())}; then kill -9 {pids}; systemctl restart {ENGINE}",
+            f"on the host: ps -o pid,ppid,lstart,cmd -p {','.join(pids.split())}; then kill -9 {pids}; systemctl restart {VLLM}",
         )
-    if others and not (case.unit(ENGINE).is_up or (case.unit(VISION).is_up and not case.wants_phase_2)):
+    if others and not (case.unit(VLLM).is_up or (case.unit(OLLAMA_VISION).is_up and not case.wants_phase_2)):
         yield Diagnosis(
             "strangers-on-cards",
             "possible",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from roles.doctor.case import DOWNLOAD, ENGINE, Case, for_people, quote
+from roles.doctor.case import Case, for_people, quote
 from roles.doctor.diagnosis import Diagnosis
 
 PROGRESS = r"^([\d.]+) of ([\d.]+) GB, ([\d.]+) MB/s, (.+)$"
@@ -27,7 +27,7 @@ QUIET_S = 60.0
 
 def model_diagnoses(case: Case) -> Iterator[Diagnosis]:
     """Why the model is not there, or not whole."""
-    unit = case.unit(DOWNLOAD)
+    unit = case.unit(case.download)
     if unit.active == "activating":
         yield from on_its_way(case)
     if unit.active in ("activating", "failed"):
@@ -38,8 +38,8 @@ def model_diagnoses(case: Case) -> Iterator[Diagnosis]:
 
 def on_its_way(case: Case) -> Iterator[Diagnosis]:
     """A download that runs: how far, how fast, how long still; or that waits for its next try."""
-    found = case.said(DOWNLOAD, PROGRESS)
-    if case.unit(DOWNLOAD).sub == "auto-restart" or found is None:
+    found = case.said(case.download, PROGRESS)
+    if case.unit(case.download).sub == "auto-restart" or found is None:
         return
     line, progress = found
     here, total, rate, left = float(progress[1]), float(progress[2]), float(progress[3]), progress[4]
@@ -60,24 +60,25 @@ def on_its_way(case: Case) -> Iterator[Diagnosis]:
             "certain",
             "vLLM waits for its model, which is being downloaded",
             (f"{share}, {left}",),
-            f"wait; journalctl -fu {DOWNLOAD.removesuffix('.service')} on the host shows it. To serve meanwhile: {case.back}",
+            f"wait; journalctl -fu {case.download.removesuffix('.service')} on the host shows it. To serve meanwhile: {case.back}",
         )
 
 
 def refused(case: Case) -> Iterator[Diagnosis]:
     """The hub's no: a token that is missing or may not, a repository or a revision that is not there."""
-    found = case.said(DOWNLOAD, REFUSED)
+    found = case.said(case.download, REFUSED)
     if found is None:
         return
     line, match = found
-    evidence = (quote(DOWNLOAD, line), f"model {case.site.vllm.model}, revision {case.site.model_revision}")
+    evidence = (quote(case.download, line), f"model {case.server.model}, revision {case.revision}")
     if re.search(r"404|NotFound", match.group()):
         yield Diagnosis(
             "model-not-found",
             "certain",
             "the hub does not have this model or revision",
             evidence,
-            f"correct vllm.model or vllm.model_revision (or mirrors.hub: {case.site.mirrors.hub}), then: {case.deploy}",
+            f"correct {case.about}.model or {case.about}.model_revision (or mirrors.hub: {case.site.mirrors.hub}), "
+            f"then: {case.deploy}",
         )
         return
     token = case.site.vllm.hub_token
@@ -86,28 +87,28 @@ def refused(case: Case) -> Iterator[Diagnosis]:
         "certain",
         "the hub does not give this model to the host's token, or it has none",
         evidence,
-        f"ask for access on the hub's page of {case.site.vllm.model}; {token.remedy('hf_…')}, then: {case.deploy}",
+        f"ask for access on the hub's page of {case.server.model}; {token.remedy('hf_…')}, then: {case.deploy}",
     )
 
 
 def unreachable(case: Case) -> Iterator[Diagnosis]:
     """No network, no name, no trust."""
-    if found := case.said(DOWNLOAD, CERTIFICATE):
+    if found := case.said(case.download, CERTIFICATE):
         yield Diagnosis(
             "certificate",
             "certain",
             f"the host does not trust the certificate of {case.site.mirrors.hub}",
-            (quote(DOWNLOAD, found[0]),),
+            (quote(case.download, found[0]),),
             "a wrong clock makes it so (timedatectl on the host), or the mirror's own authority is missing: put it below "
             "/usr/local/share/ca-certificates and run update-ca-certificates; it is tried again by itself",
             follows=("clock-skew",),
         )
-    elif found := case.said(DOWNLOAD, UNREACHABLE):
+    elif found := case.said(case.download, UNREACHABLE):
         yield Diagnosis(
             "hub-unreachable",
             "likely",
             f"the host does not reach {case.site.mirrors.hub}",
-            (quote(DOWNLOAD, found[0]),),
+            (quote(case.download, found[0]),),
             f"curl -I {case.site.mirrors.hub} on the host; set mirrors.hub to what it reaches, then: {case.deploy}. What came is "
             f"kept. To serve meanwhile: {case.back}",
         )
@@ -115,14 +116,14 @@ def unreachable(case: Case) -> Iterator[Diagnosis]:
 
 def damaged(case: Case) -> Iterator[Diagnosis]:
     """Files that are there and wrong, as vLLM finds them."""
-    if case.unit(ENGINE).is_up:
+    if case.unit(case.engine).is_up:
         return
-    if found := case.said(ENGINE, DAMAGED):
+    if found := case.said(case.engine, DAMAGED):
         yield Diagnosis(
             "model-damaged",
             "certain",
             "a file of the model is damaged on this host's disk",
-            (quote(ENGINE, found[0]),),
+            (quote(case.engine, found[0]),),
             f"rm -r {case.site.vllm.hub_cache}/.complete on the host, then: {case.deploy}; every file is compared, and "
             f"what differs is fetched anew. To serve meanwhile: {case.back}",
             follows=("disk-full", "disk-read-only"),

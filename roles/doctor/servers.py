@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
-from roles.doctor.case import ENGINE, FRONT, TEXT, VISION, Case, for_people, how_to_end, quote, who_listens
+from roles.doctor.case import Case, for_people, how_to_end, quote, who_listens
 from roles.doctor.diagnosis import Diagnosis
-from roles.layout import ADAPTER_SOCKET, OUR_UNITS
+from roles.layout import (
+    ADAPTER,
+    ADAPTER_SOCKET,
+    ADAPTER_VISION,
+    ADAPTER_VISION_SOCKET,
+    OLLAMA_EMBED,
+    OLLAMA_TEXT,
+    OLLAMA_VISION,
+    OUR_UNITS,
+    VLLM,
+    VLLM_VISION,
+)
 from roles.model_names import canonical
+from roles.settings import reachable_address
+from roles.site import Site
 
-READY = "adapter:/ready"
-TAGS, LOADED = "/api/tags", "/api/ps"
+READY, TAGS, LOADED = "/ready", "/api/tags", "/api/ps"  # of a unit: what it is asked
 NO_GPU_FOUND = r"no compatible GPUs were discovered|no nvidia devices detected|unable to load CUDA|library=cpu"
 WHOLE = 0.98  # of a model in the cards' memory, where Ollama rounds
 VLLM_CAUSES = (
@@ -24,7 +37,7 @@ VISION_CAUSES = ("port-taken", "disk-full", "disk-read-only", "driver-mismatch",
 
 def server_diagnoses(case: Case) -> Iterator[Diagnosis]:
     """What serves, and what should."""
-    if not case.status and not any(case.unit(unit).load == "loaded" for unit in (FRONT, TEXT, VISION)):
+    if not case.status and not any(case.unit(unit).load == "loaded" for unit in (ADAPTER, OLLAMA_TEXT, OLLAMA_VISION)):
         yield Diagnosis(
             "never-deployed",
             "certain",
@@ -35,11 +48,61 @@ def server_diagnoses(case: Case) -> Iterator[Diagnosis]:
         return
     yield from phase(case)
     yield from ports_taken(case)
+    for server in ollama_servers(case.site, 2 if case.wants_phase_2 else 1):
+        yield from ollama(case, server)
     if case.wants_phase_2:
-        yield from adapter(case)
-    else:
-        yield from ollama(case, TEXT, "ollama.text")
-    yield from ollama(case, VISION, "ollama.vision")
+        for front in adapters(case.site):
+            yield from adapter(case, front)
+
+
+@dataclass(frozen=True)
+class Server:
+    """An Ollama that serves: its unit, the section of its settings, where it listens, what it must have."""
+
+    unit: str
+    key: str
+    address: str
+    port: int
+    models: tuple[str, ...]
+
+    @property
+    def url(self) -> str:
+        return f"http://{reachable_address(self.address)}:{self.port}"
+
+
+@dataclass(frozen=True)
+class Front:
+    """An adapter: its unit and socket, where it listens, and the vLLM behind it."""
+
+    unit: str
+    socket: str
+    address: str
+    port: int
+    engine: str
+
+    @property
+    def url(self) -> str:
+        return f"http://{reachable_address(self.address)}:{self.port}"
+
+
+def ollama_servers(site: Site, phase_number: int) -> tuple[Server, ...]:
+    """Those of a phase."""
+    text, vision = site.ollama.text, site.ollama.vision
+    if phase_number == 1:
+        first = Server(OLLAMA_TEXT, "ollama.text", site.ollama.address, text.port, text.models)
+        return first, Server(OLLAMA_VISION, "ollama.vision", site.ollama.address, vision.port, vision.models)
+    if site.vision_on_vllm:
+        return (Server(OLLAMA_EMBED, "ollama.vision", "127.0.0.1", vision.loopback_port, site.embed_models),)
+    return (Server(OLLAMA_VISION, "ollama.vision", site.ollama.address, vision.port, vision.models),)
+
+
+def adapters(site: Site) -> tuple[Front, ...]:
+    """Those of Phase 2."""
+    text = Front(ADAPTER, ADAPTER_SOCKET, site.adapter.address, site.adapter.port, VLLM)
+    if not site.vision_on_vllm:
+        return (text,)
+    port = site.ollama.vision.port
+    return text, Front(ADAPTER_VISION, ADAPTER_VISION_SOCKET, site.adapter.address, port, VLLM_VISION)
 
 
 def phase(case: Case) -> Iterator[Diagnosis]:
@@ -53,9 +116,9 @@ def phase(case: Case) -> Iterator[Diagnosis]:
         f"{f'Phase {serving}' if serving else 'no whole phase'} serves; the next boot brings {boots}",
     )
     if serving:
-        error = case.last_error(ENGINE) if serving == 1 else None
+        error = case.last_error(VLLM) if serving == 1 else None
         words = (
-            f"vLLM's last error, {for_people(case.seen.now - error.time)} ago: {quote(ENGINE, error)}" if error else ""
+            f"vLLM's last error, {for_people(case.seen.now - error.time)} ago: {quote(VLLM, error)}" if error else ""
         )
         yield Diagnosis(
             "other-phase",
@@ -89,19 +152,19 @@ def ports_taken(case: Case) -> Iterator[Diagnosis]:
             )
 
 
-def adapter(case: Case) -> Iterator[Diagnosis]:
-    """Text on 11434 in Phase 2."""
-    socket, unit, ready = case.unit(ADAPTER_SOCKET), case.unit(FRONT), case.answer(READY)
-    port = case.site.adapter.port
+def adapter(case: Case, front: Front) -> Iterator[Diagnosis]:
+    """What clients talk to in Phase 2: text on 11434, and pictures on 11435 where a vLLM answers about them."""
+    socket, unit, ready = case.unit(front.socket), case.unit(front.unit), case.answer(f"{front.unit}:{READY}")
+    port = front.port
     if not socket.is_up and not unit.is_up:
-        both = f"{ADAPTER_SOCKET} {FRONT}"
-        state = f"{FRONT} is {unit.active}, {ADAPTER_SOCKET} {socket.active}"
-        last = case.lines(FRONT)[-1:] if unit.active == "failed" else ()
+        both = f"{front.socket} {front.unit}"
+        state = f"{front.unit} is {unit.active}, {front.socket} {socket.active}"
+        last = case.lines(front.unit)[-1:] if unit.active == "failed" else ()
         yield Diagnosis(
             "adapter-down",
             "certain",
             f"the adapter does not run: nobody answers on {port}",
-            (state, *(quote(FRONT, line) for line in last)),
+            (state, *(quote(front.unit, line) for line in last)),
             f"on the host: systemctl reset-failed {both}; systemctl start {both}; or: {case.deploy}",
             follows=("port-taken", "disk-full", "no-phase"),
         )
@@ -111,7 +174,10 @@ def adapter(case: Case) -> Iterator[Diagnosis]:
             "adapter-503",
             "certain",
             "clients get 503 from the adapter: it runs, and a vLLM behind it does not serve",
-            (f"/ready on {port}: 503{f' {told[:140]}' if told else ''}", f"{ENGINE} is {case.unit(ENGINE).active}"),
+            (
+                f"/ready on {port}: 503{f' {told[:140]}' if told else ''}",
+                f"{front.engine} is {case.unit(front.engine).active}",
+            ),
             "see what vLLM's own entry says; the adapter needs no restart (it holds no state, and open streams would be cut)",
             follows=VLLM_CAUSES,
         )
@@ -121,22 +187,22 @@ def adapter(case: Case) -> Iterator[Diagnosis]:
             "likely",
             "the adapter does not take the token that lies on this host",
             (f"/ready on {port}: {ready.status}",),
-            f"systemctl restart {FRONT} on the host has it read the token anew; or: {case.deploy}",
+            f"systemctl restart {front.unit} on the host has it read the token anew; or: {case.deploy}",
         )
     elif not ready.status:
         yield Diagnosis(
             "adapter-mute",
             "likely",
             "the adapter's port is open and nothing answers",
-            (f"/ready on {port}: {ready.error}", f"{FRONT} is {unit.active} ({unit.result})"),
-            f"systemctl restart {FRONT} on the host; text at once without it: {case.back}",
+            (f"/ready on {port}: {ready.error}", f"{front.unit} is {unit.active} ({unit.result})"),
+            f"systemctl restart {front.unit} on the host; text at once without it: {case.back}",
             follows=("port-taken", "disk-full", "out-of-memory"),
         )
 
 
-def ollama(case: Case, unit: str, key: str) -> Iterator[Diagnosis]:
+def ollama(case: Case, server: Server) -> Iterator[Diagnosis]:
     """An Ollama server: runs, answers, has its models, has them on the cards."""
-    section = case.site.ollama.text if unit == TEXT else case.site.ollama.vision
+    unit, key = server.unit, server.key
     state, tags = case.unit(unit), case.answer(f"{unit}:{TAGS}")
     name = unit.removesuffix(".service")
     if not state.is_up:
@@ -144,7 +210,7 @@ def ollama(case: Case, unit: str, key: str) -> Iterator[Diagnosis]:
         yield Diagnosis(
             "ollama-down",
             "certain",
-            f"{name} does not run: nobody answers on {section.port}",
+            f"{name} does not run: nobody answers on {server.port}",
             (f"{unit} is {state.active} ({state.result or 'no result'})", *(quote(unit, line) for line in last)),
             f"systemctl reset-failed {name}; systemctl start {name} on the host; or: {case.deploy}",
             follows=VISION_CAUSES,
@@ -155,14 +221,14 @@ def ollama(case: Case, unit: str, key: str) -> Iterator[Diagnosis]:
             "ollama-mute",
             "likely",
             f"{name} runs and does not answer",
-            (f"{TAGS} on {section.port}: {tags.status or tags.error}",),
+            (f"{TAGS} on {server.port}: {tags.status or tags.error}",),
             f"journalctl -u {name} -n 50, then: systemctl restart {name} on the host",
             follows=VISION_CAUSES,
         )
         return
     models = tags.json().get("models") or []
     has = {canonical(str(model.get("name") or model.get("model"))) for model in models}
-    if lacking := [model for model in section.models if canonical(model) not in has]:
+    if lacking := [model for model in server.models if canonical(model) not in has]:
         yield Diagnosis(
             "ollama-model-missing",
             "certain",

@@ -6,9 +6,8 @@ import math
 import re
 from collections.abc import Iterator
 
-from roles.doctor.case import ENGINE, GIB, Case, quote
+from roles.doctor.case import GIB, Case, quote
 from roles.doctor.diagnosis import Diagnosis
-from roles.layout import VLLM
 
 NUMBER = r"(\d+(?:\.\d+)?)"
 AT_START = (
@@ -58,18 +57,18 @@ def vram_diagnoses(case: Case) -> Iterator[Diagnosis]:
 
 def taken_at_start(case: Case) -> Iterator[Diagnosis]:
     """Others have part of the share that vLLM was promised."""
-    found = case.said(ENGINE, AT_START)
+    found = case.said(case.engine, AT_START)
     if found is None:
         return
     free, total, fraction, wanted = (float(text) for text in found[1].groups())
     safe = safe_fraction(free, total)
-    lower = f"set vllm.gpu_memory_utilization = {safe} (now {fraction:g}), then: {case.deploy}" if safe else ""
-    end = "end what else holds the card's memory (nvidia-smi on the host), and: systemctl restart vllm"
+    lower = f"set {case.about}.gpu_memory_utilization = {safe} (now {fraction:g}), then: {case.deploy}" if safe else ""
+    end = f"end what else holds the card's memory (nvidia-smi on the host), and: systemctl restart {case.name}"
     yield Diagnosis(
         "cards-memory-taken",
         "certain",
         f"vLLM wants {wanted:g} GiB of a card that has {free:g} of {total:g} GiB free",
-        (quote(ENGINE, found[0]), *holders(case)),
+        (quote(case.engine, found[0]), *holders(case)),
         f"{end}; or {lower}" if lower else end,
         follows=("orphans-on-cards",),
     )
@@ -77,42 +76,44 @@ def taken_at_start(case: Case) -> Iterator[Diagnosis]:
 
 def holders(case: Case) -> tuple[str, ...]:
     """Who else has memory of the cards, as evidence."""
-    return tuple(f"on the cards: {app} holds {app.memory} MiB" for app in case.machine.apps if app.unit != VLLM)
+    return tuple(f"on the cards: {app} holds {app.memory} MiB" for app in case.machine.apps if app.unit != case.engine)
 
 
 def no_room_for_cache(case: Case) -> Iterator[Diagnosis]:
     """The weights fit; the keys and values of one longest request do not."""
-    if found := case.said(ENGINE, CACHE_TOO_SMALL):
+    if found := case.said(case.engine, CACHE_TOO_SMALL):
         line, match = found
         context, needed, available = int(match[1]), float(match[2]), float(match[3])
         longest = re.search(LONGEST, line.text)
         ways = []
         if longest:
-            ways.append(f"vllm.max_model_len = {safe_context(int(longest[1]))} (now {context})")
+            ways.append(f"{case.about}.max_model_len = {safe_context(int(longest[1]))} (now {context})")
         total = max((card.memory_total * (1 << 20) / GIB for card in case.machine.cards), default=0.0)
-        fraction = needed_fraction(case.site.vllm.gpu_memory_utilization, needed - available, total) if total else None
-        if fraction and fraction > case.site.vllm.gpu_memory_utilization:
-            ways.append(f"vllm.gpu_memory_utilization = {fraction} (now {case.site.vllm.gpu_memory_utilization:g})")
-        ways.append("a smaller or a quantised model, or more cards (vllm.tensor_parallel_size)")
+        fraction = needed_fraction(case.server.gpu_memory_utilization, needed - available, total) if total else None
+        if fraction and fraction > case.server.gpu_memory_utilization:
+            ways.append(
+                f"{case.about}.gpu_memory_utilization = {fraction} (now {case.server.gpu_memory_utilization:g})"
+            )
+        ways.append(f"a smaller or a quantised model, or more cards ({case.about}.tensor_parallel_size)")
         yield Diagnosis(
             "context-too-long",
             "certain",
             f"a request of {context} tokens needs {needed:g} GiB for keys and values, and vLLM's share has {available:g}",
-            (quote(ENGINE, line),),
+            (quote(case.engine, line),),
             f"set {', or '.join(ways)}; then: {case.deploy}",
         )
-    elif found := case.said(ENGINE, NO_CACHE):
-        share = case.site.vllm.gpu_memory_utilization
-        evidence = [quote(ENGINE, found[0])]
+    elif found := case.said(case.engine, NO_CACHE):
+        share = case.server.gpu_memory_utilization
+        evidence = [quote(case.engine, found[0])]
         for card in case.machine.cards:
             evidence.append(
                 f"card {card.index}: {card.memory_total} MiB, vLLM's share {share:g} of it: {int(card.memory_total * share)} MiB"
             )
-        higher = f"vllm.gpu_memory_utilization (now {share:g}, at most {HIGHEST})" if share < HIGHEST else ""
+        higher = f"{case.about}.gpu_memory_utilization (now {share:g}, at most {HIGHEST})" if share < HIGHEST else ""
         ways = [
             *([higher] if higher else []),
             "a smaller or a quantised model",
-            "more cards (vllm.tensor_parallel_size)",
+            f"more cards ({case.about}.tensor_parallel_size)",
         ]
         yield Diagnosis(
             "model-too-large",
@@ -125,32 +126,32 @@ def no_room_for_cache(case: Case) -> Iterator[Diagnosis]:
 
 def allocation_failed(case: Case) -> Iterator[Diagnosis]:
     """torch asked for memory that the card did not have, at the start or under load."""
-    if found := case.said(ENGINE, ALLOCATION):
+    if found := case.said(case.engine, ALLOCATION):
         line, match = found
         tried, total = float(match[1]) * SIZES[match[2]] / GIB, float(match[4]) * SIZES[match[5]] / GIB
         free = float(match[6]) * SIZES[match[7]] / GIB
-        now = case.site.vllm.gpu_memory_utilization
+        now = case.server.gpu_memory_utilization
         lower = math.floor((now - (tried - free + SPARE_GIB) / total) * 100) / 100
         if lower >= LOWEST:
-            ways = f"set vllm.gpu_memory_utilization = {lower} (now {now:g})"
+            ways = f"set {case.about}.gpu_memory_utilization = {lower} (now {now:g})"
         else:
-            ways = "the model does not fit: a smaller or a quantised one, or more cards (vllm.tensor_parallel_size)"
-        half = max(16, case.site.vllm.max_model_len // 2)
+            ways = f"the model does not fit: a smaller or a quantised one, or more cards ({case.about}.tensor_parallel_size)"
+        half = max(16, case.server.max_model_len // 2)
         yield Diagnosis(
             "cards-out-of-memory",
             "certain",
             f"card {match[3]} ran out of memory: {tried:.2f} GiB asked for, {free:.2f} of {total:.2f} free",
-            (quote(ENGINE, line), *holders(case)),
-            f"{ways}, or vllm.max_model_len = {half} (now {case.site.vllm.max_model_len}); then: {case.deploy}",
+            (quote(case.engine, line), *holders(case)),
+            f"{ways}, or {case.about}.max_model_len = {half} (now {case.server.max_model_len}); then: {case.deploy}",
             follows=("orphans-on-cards",),
         )
-    elif found := case.said(ENGINE, OTHER):
-        now = case.site.vllm.gpu_memory_utilization
+    elif found := case.said(case.engine, OTHER):
+        now = case.server.gpu_memory_utilization
         yield Diagnosis(
             "cards-out-of-memory",
             "likely",
             "a card ran out of memory",
-            (quote(ENGINE, found[0]),),
-            f"set vllm.gpu_memory_utilization = {max(LOWEST, round(now - 0.1, 2)):g} (now {now:g}); then: {case.deploy}",
+            (quote(case.engine, found[0]),),
+            f"set {case.about}.gpu_memory_utilization = {max(LOWEST, round(now - 0.1, 2)):g} (now {now:g}); then: {case.deploy}",
             follows=("orphans-on-cards",),
         )

@@ -19,6 +19,7 @@ from roles.layout import ADAPTER, ADAPTER_SOCKET, OLLAMA_TEXT, OLLAMA_VISION, VL
 from roles.site import site_from
 from tests.plan.fake_machines import ONE_H100
 
+VLLM_HEALTH, VLLM_TOKEN, ADAPTER_READY = f"{VLLM}:{HEALTH}", f"{VLLM}:{TOKEN}", f"{ADAPTER}:{READY}"
 NOW = 1_795_000_000.0
 GB = 10**9
 SITE = site_from([{}], {})
@@ -59,9 +60,9 @@ WELL = Case(
         journal={},
         kernel=(),
         answers={
-            HEALTH: DONE,
-            TOKEN: DONE,
-            READY: DONE,
+            VLLM_HEALTH: DONE,
+            VLLM_TOKEN: DONE,
+            ADAPTER_READY: DONE,
             f"{OLLAMA_VISION}:{TAGS}": models("llava:7b", "nomic-embed-text:latest"),
             f"{OLLAMA_VISION}:{LOADED}": loaded("llava:7b", 6 * GB, 6 * GB),
             f"{OLLAMA_TEXT}:{TAGS}": NOTHING,
@@ -104,7 +105,7 @@ def with_answers(answers: Mapping[str, Answer], case: Case = WELL) -> Case:
 def vllm_says(*said: str, unit: Unit = RETRYING) -> Case:
     """A vLLM that does not come up and says this; the adapter answers 503, as it then does."""
     told = Answer(503, '{"status":"not ready","error":"vLLM does not answer"}', "", 0.01)
-    case = with_answers({HEALTH: NOTHING, TOKEN: NOTHING, READY: told}, with_unit(VLLM, unit, *said))
+    case = with_answers({VLLM_HEALTH: NOTHING, VLLM_TOKEN: NOTHING, ADAPTER_READY: told}, with_unit(VLLM, unit, *said))
     return replace(case, status={"serving": None, "recorded": 2, "next_boot": [2]})
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from roles.doctor.engine import HEALTH, TOKEN
 from roles.doctor.symptoms import Answer, Line
 from roles.facts.survey import Listener
 from roles.layout import VLLM
@@ -23,6 +22,8 @@ from tests.unit.doctor.cases import (
     SILENCE,
     STARTING,
     UP,
+    VLLM_HEALTH,
+    VLLM_TOKEN,
     WELL,
     found,
     vllm_says,
@@ -37,7 +38,7 @@ CAPTURE = Path(__file__).parents[2] / "captures" / "journal-vllm-engine-died.jso
 def test_an_engine_that_died_in_a_recorded_journal() -> None:
     entries = [json.loads(line) for line in CAPTURE.read_text(encoding="utf-8").splitlines()]
     said = tuple(Line(NOW - 5, int(entry["PRIORITY"]), entry["MESSAGE"]) for entry in entries)
-    dead = with_answers({HEALTH: Answer(503, "", "", 0.01)}, with_unit(VLLM, UP))
+    dead = with_answers({VLLM_HEALTH: Answer(503, "", "", 0.01)}, with_unit(VLLM, UP))
     one = found(with_seen(dead, journal={VLLM: said}))["engine-dead"]
     assert one.certainty == "certain"
     assert "/health on 8000: 503" in one.evidence
@@ -47,18 +48,20 @@ def test_an_engine_that_died_in_a_recorded_journal() -> None:
     assert again["engine-died"].certainty == "likely", "systemd starts it again"
 
 
-@pytest.mark.parametrize("answers", [{HEALTH: SILENCE, TOKEN: SILENCE}, {HEALTH: DONE, TOKEN: SILENCE}])
+@pytest.mark.parametrize(
+    "answers", [{VLLM_HEALTH: SILENCE, VLLM_TOKEN: SILENCE}, {VLLM_HEALTH: DONE, VLLM_TOKEN: SILENCE}]
+)
 def test_a_vllm_that_takes_requests_and_answers_none(answers: dict[str, Answer]) -> None:
     assert "engine-hangs" in found(with_answers(answers))
 
 
 def test_a_unit_that_is_up_with_nobody_on_its_port() -> None:
-    one = found(with_answers({HEALTH: NOTHING, TOKEN: NOTHING}))["engine-mute"]
+    one = found(with_answers({VLLM_HEALTH: NOTHING, VLLM_TOKEN: NOTHING}))["engine-mute"]
     assert "the unit has been up for 58 min" in one.evidence
 
 
 def test_a_vllm_that_is_healthy_by_its_own_word_and_fails_a_request() -> None:
-    one = found(with_answers({TOKEN: Answer(500, '{"error":\n"boom"}', "", 0.1)}))["engine-fails"]
+    one = found(with_answers({VLLM_TOKEN: Answer(500, '{"error":\n"boom"}', "", 0.1)}))["engine-fails"]
     assert one.evidence == ('a request for one token: 500 {"error": "boom"}',)
 
 

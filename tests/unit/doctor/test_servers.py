@@ -6,12 +6,27 @@ from dataclasses import replace
 
 import pytest
 
+from roles.doctor import questions
+from roles.doctor.case import Case
 from roles.doctor.diagnosis import in_order
-from roles.doctor.servers import LOADED, READY, TAGS
+from roles.doctor.servers import LOADED, TAGS
 from roles.doctor.symptoms import Answer, Line, Unit
 from roles.facts.survey import Listener
-from roles.layout import ADAPTER, ADAPTER_SOCKET, OLLAMA_TEXT, OLLAMA_VISION, VLLM
+from roles.layout import (
+    ADAPTER,
+    ADAPTER_SOCKET,
+    ADAPTER_VISION,
+    ADAPTER_VISION_SOCKET,
+    OLLAMA_EMBED,
+    OLLAMA_TEXT,
+    OLLAMA_VISION,
+    VLLM,
+    VLLM_VISION,
+)
+from roles.site import site_from
 from tests.unit.doctor.cases import (
+    ADAPTER_READY,
+    DONE,
     DOWN,
     FAILED,
     GB,
@@ -41,7 +56,9 @@ PHASE_1 = replace(
 
 
 def test_503_of_the_adapter_follows_from_what_ails_vllm() -> None:
-    case = with_answers({READY: Answer(503, REASON, "", 0.01)}, vllm_says("RuntimeError: No CUDA GPUs are available"))
+    case = with_answers(
+        {ADAPTER_READY: Answer(503, REASON, "", 0.01)}, vllm_says("RuntimeError: No CUDA GPUs are available")
+    )
     names = found(case)
     assert names["adapter-503"].evidence == (
         "/ready on 11434: 503 vLLM at 127.0.0.1:8000 does not answer: connection refused",
@@ -61,7 +78,7 @@ def test_an_adapter_that_does_not_run() -> None:
 
 @pytest.mark.parametrize(("answer", "name"), [(Answer(401, "", "", 0.0), "adapter-token"), (NOTHING, "adapter-mute")])
 def test_an_adapter_that_refuses_or_says_nothing(answer: Answer, name: str) -> None:
-    assert name in found(with_answers({READY: answer}))
+    assert name in found(with_answers({ADAPTER_READY: answer}))
 
 
 @pytest.mark.parametrize(
@@ -142,3 +159,38 @@ def test_a_container_on_a_port_of_ours() -> None:
 
 def test_a_host_that_was_never_deployed() -> None:
     assert set(found(replace(with_seen(units={}, answers={}), status={}, listeners=()))) == {"never-deployed"}
+
+
+def on_vllm() -> Case:
+    """A host in Phase 2 whose pictures a second vLLM answers about."""
+    site = site_from([{"vision": "vllm", "vllm_vision": {"aliases": ["llava:7b"]}}], {})
+    units = (VLLM_VISION, ADAPTER_VISION, ADAPTER_VISION_SOCKET, OLLAMA_EMBED)
+    case = with_seen(units={**WELL.seen.units, OLLAMA_VISION: DOWN, **dict.fromkeys(units, UP)})
+    answers = {
+        f"{VLLM_VISION}:/health": DONE,
+        f"{VLLM_VISION}:a token": DONE,
+        f"{ADAPTER_VISION}:/ready": DONE,
+        f"{OLLAMA_EMBED}:{TAGS}": models("nomic-embed-text"),
+        f"{OLLAMA_EMBED}:{LOADED}": Answer(200, "{}", "", 0.0),
+    }
+    vision = Listener("0.0.0.0", 11435, 4715, "ollama-adapter", ADAPTER_VISION)
+    return replace(with_answers(answers, case), site=site, listeners=(*WELL.listeners[:2], vision))
+
+
+def test_a_host_with_vision_on_vllm_is_well_and_its_own_servers_are_looked_at() -> None:
+    assert found(on_vllm()) == {}
+    asked = {question.name for question in questions(on_vllm().site)}
+    assert {f"{VLLM_VISION}:/health", f"{ADAPTER_VISION}:/ready", f"{OLLAMA_EMBED}:{TAGS}"} <= asked
+
+
+def test_the_vllm_for_pictures_is_told_with_its_own_settings() -> None:
+    says = (
+        "To serve at least one request with the model's max seq len (32768), (16.00 GiB KV cache is needed, which is larger than "
+        "the available KV cache memory (5.21 GiB). Based on the available memory, the estimated maximum model length is 10656."
+    )
+    refused = {f"{ADAPTER_VISION}:/ready": Answer(503, REASON, "", 0.0)}
+    case = with_answers(refused, with_unit(VLLM_VISION, FAILED, says, case=on_vllm()))
+    names = found(case)
+    assert "vllm_vision.max_model_len = 10496" in names["context-too-long"].remedy
+    assert names["context-too-long"].cause.endswith("(for pictures)")
+    assert names["adapter-503"].evidence[1] == f"{VLLM_VISION} is failed"

@@ -193,8 +193,8 @@ def test_what_is_no_answer_of_the_script_is_none() -> None:
 
 def test_vllm_alone_is_asked_for_a_token_and_the_adapters_token_is_read_on_the_host() -> None:
     bodies = {question.name: question.body for question in questions(SITE) if question.body}
-    assert set(bodies) == {"vllm:a token"}
-    assert json.loads(bodies["vllm:a token"]) == {"model": "llm", "prompt": "1", "max_tokens": 1}
+    assert set(bodies) == {"vllm.service:a token"}
+    assert json.loads(bodies["vllm.service:a token"]) == {"model": "llm", "prompt": "1", "max_tokens": 1}
     locked = SITE.model_copy(update={"adapter": SITE.adapter.model_copy(update={"require_token": True})})
     assert [question.token_file for question in questions(locked) if question.token_file] == [
         "/etc/llm/credentials/adapter-token"
