@@ -137,7 +137,7 @@ def test_a_cache_in_8_bits_holds_four_times_as_many_tokens_as_in_32_and_vllm_ser
     try:
         done = operator.deploy("--data", "vllm.kv_cache_dtype=fp8", hosts=[phase2])
         assert done.status == 0, done.output
-        assert engine(phase2).tokens == 4 * before
+        assert 4 * before <= engine(phase2).tokens < 4 * (before + 128)  # whole blocks of 128
         status, answer = ask(phase2, 11434, "/api/generate", {"model": ALIAS, "prompt": "Hello", "stream": False})
         assert (status, bool(answer["response"])) == (200, True)
     finally:
