@@ -23,11 +23,24 @@ APPROVE = os.environ.get("APPROVE") == "1"
 _CHANGES = (
     (re.compile(r'"(id|request_id)": ?"[a-z]+-[0-9a-f]+"'), '"id":"<id>"'),
     (re.compile(r'"created": ?[0-9]+'), '"created":"<time>"'),
+    (re.compile(r'"root": ?"[^"]+"'), '"root":"<directory>"'),
     (re.compile(r'"system_fingerprint": ?"[^"]+"'), '"system_fingerprint":"<build>"'),
-    (re.compile(r'"([a-z_]+_ms)": ?[0-9.e-]+'), r'"\1":"<ms>"'),
+    (re.compile(r'"([a-z_]+_ms|tokens_per_second)": ?[0-9.e-]+'), r'"\1":"<measured>"'),
     (re.compile(r"0x[0-9a-f]+"), "<address>"),
 )
 Row = dict[str, Any]
+
+
+def said_by(row: Row) -> str:
+    """An answer without what differs between two runs. Of a stream its text, end and counts: a busy vLLM sends tokens together."""
+    if not row["content_type"].startswith("text/event-stream"):
+        return without_times(row["body"])
+    frames = [json.loads(line[6:]) for line in row["body"].splitlines() if line.startswith("data: {")]
+    choices = [choice for frame in frames for choice in frame["choices"]]
+    text = "".join(choice["delta"].get("content") or "" for choice in choices)
+    ends = [choice["finish_reason"] for choice in choices if choice["finish_reason"]]
+    usage: Row = next((frame["usage"] for frame in reversed(frames) if frame.get("usage")), {})
+    return json.dumps([text, ends, usage.get("prompt_tokens"), usage.get("completion_tokens"), row["body"][-16:]])
 
 
 def without_times(text: str) -> str:
@@ -81,13 +94,9 @@ class RecordedVision(StandInServer):
 
     def _compare(self, asked: Row, row: Row, known: Row | None) -> None:
         self._seen[_key(asked)] = row
-        same = known is not None and [row["status"], without_times(row["body"])] == [
-            known["status"],
-            without_times(known["body"]),
-        ]
-        if not same:
-            was = without_times(known["body"]) if known else "nothing"
-            self.unlike.append(f"{_key(asked)[:300]}\n  recorded: {was}\n  answered: {without_times(row['body'])}")
+        was, now = ((one["status"], said_by(one)) if one else None for one in (known, row))
+        if was != now:
+            self.unlike.append(f"{_key(asked)[:300]}\n  recorded: {was}\n  answered: {now}")
 
 
 def _key(asked: Row) -> str:

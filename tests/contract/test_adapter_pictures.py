@@ -12,6 +12,7 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -157,6 +158,26 @@ def test_a_picture_that_leaves_no_room_for_its_question_is_refused_as_by_ollama(
     answer = ask("/api/generate", body)
     assert answer.status_code == 400
     assert "exceeds the available context size (64 tokens)" in answer.json()["error"]
+
+
+def test_that_a_model_sees_is_found_in_its_configuration_and_shown(
+    server: RecordedVision, tmp_path: Path, eventually: Callable[[Callable[[], bool]], None]
+) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "config.json").write_text('{"model_type": "idefics3", "vision_config": {"image_size": 32}}')
+    vllm = {"url": server.url, "aliases": ["llava:7b"], "model_directory": str(model)}
+    with AdapterProcess(tmp_path, vllm=vllm) as adapter:
+
+        def shown() -> list[str]:
+            answer = httpx.post(f"http://127.0.0.1:{adapter.port}/api/show", json={"model": "llava:7b"})
+            found: list[str] = answer.json()["capabilities"]
+            return found
+
+        eventually(
+            lambda: "vision" in shown() and "embedding" not in shown()
+        )  # before vLLM has answered all are assumed
+        assert shown() == ["completion", "vision"]
 
 
 @pytest.mark.parametrize("more", [{"raw": True}, {"template": "{{ .Prompt }}"}, {"context": [1, 2, 3]}])
