@@ -11,13 +11,14 @@ import time
 
 from pyinfra import host, state
 
-from roles.doctor import VARIABLES, diagnoses, folders, notes, questions, reason_unknown
+from roles.doctor import VARIABLES, diagnoses, folders, notes, questions, reason_unknown, shape_of_text_model
 from roles.doctor.case import Case
 from roles.doctor.diagnosis import WORDS, judged
 from roles.doctor.symptoms import HostSymptoms, Symptoms
 from roles.ending import tell
 from roles.facts.evidence import Evidence, MachineEvidence
 from roles.facts.survey import HostSurvey, Survey
+from roles.layout import snapshot
 from roles.phase.operations import PhaseStatus
 from roles.phases import unit_files
 from roles.preflight import keep_findings, preflight
@@ -40,7 +41,9 @@ if site is not None:
     if seen is not None:
         # The script has read its clock between these two: only what lies outside of them is skew.
         ahead = seen.now - min(max(seen.now, begin), time.time())
-    machine, survey = host.get_fact(MachineEvidence), host.get_fact(HostSurvey, paths=[], folders=[])
+    machine = host.get_fact(MachineEvidence)
+    model = snapshot(site).path if site.prepares_phase_2 else ""
+    survey = host.get_fact(HostSurvey, paths=[], folders=[], snapshot=model)
 reason = reason_unknown(
     lost=this in state.failed_hosts,
     settings_problems=tuple(f"{one.about}: {one.fact}" for one in errors) if site is None else (),
@@ -50,7 +53,9 @@ if site is None or seen is None or machine is None or survey is None:
     told = judged(this.name, [], [], reason)
 else:
     status = host.get_fact(PhaseStatus)
-    case = Case(this.name, site, seen, machine, survey.listeners, status, errors, ahead)
+    case = Case(
+        this.name, site, seen, machine, survey.listeners, status, errors, ahead, shape=shape_of_text_model(survey.model)
+    )
     changing = host.get_fact(Changing)
     said = [f"{changing}, is changing it just now; look again when that is over"] if changing else []
     told = judged(this.name, diagnoses(case), [*said, *notes(case)], reason)

@@ -12,6 +12,7 @@ diagnosis.py   what a diagnosis is, its order, how it is told, the exit status
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -24,8 +25,10 @@ from roles.doctor.model import model_diagnoses
 from roles.doctor.servers import LOADED, READY, TAGS, adapters, ollama_servers, server_diagnoses
 from roles.doctor.services import service_diagnoses
 from roles.doctor.symptoms import Question
+from roles.facts.survey import ModelSeen
 from roles.layout import ADAPTER, ADAPTER_TOKEN, OPT, STATE, VLLM, VLLM_VISION
 from roles.site import Site
+from roles.vllm_model import ModelShape, UnknownModel, shape_of, weights_in
 
 FOLDERS = ("/", "/tmp", "/var/lib/docker", STATE, OPT)
 VARIABLES = (*TEXT_URLS, *VISION_URLS)
@@ -77,9 +80,17 @@ def diagnoses(case: Case) -> Iterator[Diagnosis]:
             )
 
 
+def shape_of_text_model(seen: ModelSeen | None) -> ModelShape | None:
+    """What decides about the text model's memory, from its files on the host; None where they do not tell."""
+    try:
+        return shape_of(json.loads(seen.config), weights_in(seen.files)) if seen else None
+    except (ValueError, UnknownModel):
+        return None
+
+
 def of_vision(case: Case) -> Iterator[Diagnosis]:
     """The same of the vLLM that answers about pictures."""
-    other = replace(case, about="vllm_vision")
+    other = replace(case, about="vllm_vision", shape=None)
     for one in (*model_diagnoses(other), *engine_diagnoses(other)):
         yield replace(one, cause=f"{one.cause} (for pictures)")
 
@@ -106,4 +117,4 @@ def reason_unknown(lost: bool, settings_problems: Iterator[str] | tuple[str, ...
     return ""
 
 
-__all__ = ["VARIABLES", "diagnoses", "folders", "notes", "questions", "reason_unknown"]
+__all__ = ["VARIABLES", "diagnoses", "folders", "notes", "questions", "reason_unknown", "shape_of_text_model"]

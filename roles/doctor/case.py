@@ -14,6 +14,7 @@ from roles.hidden import hidden_in_prose
 from roles.layout import VLLM, VLLM_MODEL, VLLM_VISION, VLLM_VISION_MODEL
 from roles.site import Site
 from roles.vllm.settings import VllmServer
+from roles.vllm_model import ModelShape
 
 GIB = 1 << 30
 OLD_S = 30 * 60  # of a unit that is not up: lines so much older than its last one are another story
@@ -37,7 +38,7 @@ class Refusal(Protocol):
 class Case:
     """A host. `status`: what llm-phase says, {} where it is not there; `clock_ahead_s`: the host's before the controller's.
 
-    `about`: which of its vLLMs is looked at, by the section of its settings.
+    `about`: which of its vLLMs is looked at, by the section of its settings. `shape`: of the text model, where its files tell.
     """
 
     host: str
@@ -49,6 +50,7 @@ class Case:
     refusals: Sequence[Refusal] = ()
     clock_ahead_s: float = 0.0
     about: Literal["vllm", "vllm_vision"] = "vllm"
+    shape: ModelShape | None = None
 
     @property
     def engine(self) -> str:

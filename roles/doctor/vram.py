@@ -8,6 +8,8 @@ from collections.abc import Iterator
 
 from roles.doctor.case import GIB, Case, quote
 from roles.doctor.diagnosis import Diagnosis
+from roles.gpus import MIB, vllm_uses
+from roles.vllm_memory import CardMemory, demand_of, safe_values
 
 NUMBER = r"(\d+(?:\.\d+)?)"
 AT_START = (
@@ -55,6 +57,23 @@ def vram_diagnoses(case: Case) -> Iterator[Diagnosis]:
     yield from allocation_failed(case)
 
 
+def worked_out(case: Case) -> str:
+    """The settings that start on the card as it is now, from the model's files; "" where they are as they are, or unknown."""
+    cards = vllm_uses(case.site, case.machine.cards)
+    if case.shape is None or not cards or case.about != "vllm":
+        return ""
+    card = cards[0]
+    others = sum(app.memory for app in case.machine.apps if app.uuid == card.uuid and app.unit != case.engine)
+    found = safe_values(case.shape, demand_of(case.site), CardMemory(card.name, card.memory_total * MIB, others * MIB))
+    if found is None:
+        return f"no setting has this model start on {card.name} with {others} MiB held by others"
+    if found == (case.server.gpu_memory_utilization, case.server.max_model_len):
+        return ""
+    fraction, context = found
+    pair = f"vllm.gpu_memory_utilization = {fraction:g} with vllm.max_model_len = {context}"
+    return f"worked out from its files, {pair} starts on {card.name} as it is now"
+
+
 def taken_at_start(case: Case) -> Iterator[Diagnosis]:
     """Others have part of the share that vLLM was promised."""
     found = case.said(case.engine, AT_START)
@@ -68,7 +87,7 @@ def taken_at_start(case: Case) -> Iterator[Diagnosis]:
         "cards-memory-taken",
         "certain",
         f"vLLM wants {wanted:g} GiB of a card that has {free:g} of {total:g} GiB free",
-        (quote(case.engine, found[0]), *holders(case)),
+        (quote(case.engine, found[0]), *holders(case), *filter(None, [worked_out(case)])),
         f"{end}; or {lower}" if lower else end,
         follows=("orphans-on-cards",),
     )
@@ -141,7 +160,7 @@ def allocation_failed(case: Case) -> Iterator[Diagnosis]:
             "cards-out-of-memory",
             "certain",
             f"card {match[3]} ran out of memory: {tried:.2f} GiB asked for, {free:.2f} of {total:.2f} free",
-            (quote(case.engine, line), *holders(case)),
+            (quote(case.engine, line), *holders(case), *filter(None, [worked_out(case)])),
             f"{ways}, or {case.about}.max_model_len = {half} (now {case.server.max_model_len}); then: {case.deploy}",
             follows=("orphans-on-cards",),
         )

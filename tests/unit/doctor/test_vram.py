@@ -3,12 +3,16 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
 
-from roles.doctor.vram import needed_fraction, safe_context, safe_fraction
+from roles.doctor import shape_of_text_model
+from roles.doctor.vram import needed_fraction, safe_context, safe_fraction, worked_out
 from roles.facts.evidence import App
+from roles.facts.survey import ModelSeen
+from tests.fake_models import LLAMA_2_7B
 from tests.unit.doctor.cases import WELL, found, vllm_says
 
 UUID = WELL.machine.cards[0].uuid
@@ -100,3 +104,20 @@ def test_out_of_memory_without_numbers() -> None:
     one = found(vllm_says("RuntimeError: CUDA out of memory occurred when warming up sampler with 256 dummy requests."))
     assert one["cards-out-of-memory"].certainty == "likely"
     assert "= 0.8 (now 0.9)" in one["cards-out-of-memory"].remedy
+
+
+def test_what_starts_is_worked_out_from_the_models_files_and_what_others_hold_of_the_card() -> None:
+    config, weights = LLAMA_2_7B
+    shape = shape_of_text_model(ModelSeen(json.dumps(config), {"model.safetensors": weights}))
+    assert shape is not None
+    case = vllm_says(TAKEN)
+    others = App(UUID, 99, "python3", 50_000, "training.service")
+    crowded = replace(case, shape=shape, machine=replace(case.machine, apps=(others,)))
+    line = next(one for one in found(crowded)["cards-memory-taken"].evidence if one.startswith("worked out"))
+    assert line.startswith(
+        "worked out from its files, vllm.gpu_memory_utilization = 0.38 with vllm.max_model_len = 4096 starts on"
+    )
+    full = replace(crowded, machine=replace(case.machine, apps=(replace(others, memory=75_000),)))
+    assert any("no setting has this model start" in one for one in found(full)["cards-memory-taken"].evidence)
+    assert worked_out(replace(case, shape=shape)) == "", "alone on the card it starts as it is set"
+    assert shape_of_text_model(None) is shape_of_text_model(ModelSeen("{}", {})) is None
