@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
+
+UNKNOWN = "unknown"  # the verdict on a host of which nothing can be said for sure
+UNKNOWN_STATUS, FOUND_STATUS = 1, 3  # not 2: a command line that is wrong ends with that
 
 
 class AboutHost(Protocol):
@@ -12,6 +15,19 @@ class AboutHost(Protocol):
 
     @property
     def host(self) -> str: ...
+    @property
+    def verdict(self) -> str: ...
+
+
+class Refusal(Protocol):
+    """A finding of preflight that keeps a deploy from the host."""
+
+    @property
+    def about(self) -> str: ...
+    @property
+    def fact(self) -> str: ...
+    @property
+    def remedy(self) -> str: ...
 
 
 Told = TypeVar("Told", bound=AboutHost)
@@ -25,3 +41,19 @@ class Words(Generic[Told]):
     as_json: Callable[[Told], str]
     unknown: Callable[[str, str], Told]
     end: Callable[[Sequence[Told]], tuple[str, int]]
+
+
+def exit_status(told: Iterable[AboutHost], good: str) -> int:
+    """0: every host has the good verdict; 1: of some host nothing can be said; 3: all were looked at, one at least is not good."""
+    verdicts = {one.verdict for one in told}
+    if UNKNOWN in verdicts:
+        return UNKNOWN_STATUS
+    return FOUND_STATUS if verdicts - {good} else 0
+
+
+def summary(look: str, told: Iterable[AboutHost], words: Mapping[str, str]) -> str:
+    """The last line of a run. :param words: by verdict, the good one first, which is told also where no host has it."""
+    verdicts = [one.verdict for one in told]
+    counts = {verdict: verdicts.count(verdict) for verdict in words}
+    said = (f"{counts[key]} {words[key]}" for key in words if counts[key] or key == next(iter(words)))
+    return f"{look}: {', '.join(said)}"

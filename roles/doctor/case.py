@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from roles.doctor.symptoms import Answer, Line, Symptoms, Unit
 from roles.facts.evidence import Evidence
@@ -13,6 +13,7 @@ from roles.facts.survey import Listener
 from roles.hidden import hidden_in_prose
 from roles.layout import VLLM, VLLM_MODEL, VLLM_VISION, VLLM_VISION_MODEL
 from roles.site import Site
+from roles.telling import Refusal
 from roles.vllm.settings import VllmServer
 from roles.vllm_model import ModelShape
 
@@ -21,17 +22,6 @@ OLD_S = 30 * 60  # of a unit that is not up: lines so much older than its last o
 NEVER = Unit("not-found", "inactive", "dead", "", 0, 0, 0, 0.0, 0.0)
 LAST_WORDS = r"(?:^|\s)(?:\w+\.)*\w*(?:Error|Exception): .+"
 QUOTED = 160  # characters of a line in evidence
-
-
-class Refusal(Protocol):
-    """A finding of preflight that keeps a deploy from the host."""
-
-    @property
-    def about(self) -> str: ...
-    @property
-    def fact(self) -> str: ...
-    @property
-    def remedy(self) -> str: ...
 
 
 @dataclass(frozen=True)

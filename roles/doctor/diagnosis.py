@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from roles.telling import Words
+from roles.telling import Words, exit_status, summary
 
 Certainty = Literal["certain", "likely", "possible"]
 Verdict = Literal["well", "ill", "unknown"]
 ORDER: tuple[Certainty, ...] = ("certain", "likely", "possible")
-UNKNOWN_STATUS, ILL_STATUS = 1, 3  # not 2: a command line that is wrong ends with that
+SUMMARY = {"well": "well", "ill": "with a likely cause", "unknown": "unknown"}
 MOST_EVIDENCE = 6
 
 
@@ -65,14 +65,6 @@ def judged(host: str, diagnoses: Iterable[Diagnosis], notes: Iterable[str], reas
     return Told(host, "ill" if ordered else "well", ordered, tuple(notes))
 
 
-def exit_status(told: Iterable[Told]) -> int:
-    """0: nothing found on any host; 1: of some host nothing can be said; 3: every host was looked at, one at least is ill."""
-    verdicts = {one.verdict for one in told}
-    if "unknown" in verdicts:
-        return UNKNOWN_STATUS
-    return ILL_STATUS if "ill" in verdicts else 0
-
-
 def as_json(told: Told) -> str:
     """One line for machines: `host`, `verdict`, `reason`, `diagnoses` (name, certainty, cause, evidence, remedy), `notes`."""
     diagnoses = [
@@ -99,16 +91,9 @@ def report(told: Told) -> str:
     return "\n".join([*lines, *(f"  note: {note}" for note in told.notes)])
 
 
-def summary(told: Sequence[Told]) -> str:
-    """The last line of the run."""
-    words = {"well": "well", "ill": "with a likely cause", "unknown": "unknown"}
-    counts = {verdict: sum(one.verdict == verdict for one in told) for verdict in words}
-    return "doctor: " + ", ".join(f"{counts[key]} {words[key]}" for key in words if counts[key] or key == "well")
-
-
 WORDS = Words(
     report,
     as_json,
     unknown=lambda host, reason: Told(host, "unknown", reason=reason),
-    end=lambda told: (summary(told), exit_status(told)),
+    end=lambda told: (summary("doctor", told, SUMMARY), exit_status(told, "well")),
 )

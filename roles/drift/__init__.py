@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from roles.drift.comparing import (
-    Listener,
-    Refusal,
     by_hand_findings,
     drop_in_findings,
     listener_findings,
@@ -28,7 +26,9 @@ from roles.drift.comparing import (
 from roles.drift.facts import FileSeen, Look
 from roles.drift.findings import Finding
 from roles.drift.steps import Step
+from roles.facts.survey import Listener
 from roles.site import Site
+from roles.telling import Refusal
 
 
 @dataclass(frozen=True)

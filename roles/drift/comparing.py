@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from roles.drift.facts import FileSeen, Look
 from roles.drift.findings import Finding, deploy_command
 from roles.drift.steps import Step
+from roles.facts.survey import Listener
 from roles.hidden import hidden
 from roles.layout import (
     ADAPTER,
@@ -26,36 +27,11 @@ from roles.layout import (
     snapshots,
 )
 from roles.site import Site
+from roles.telling import Refusal
 
 DIFF_LINES = 12
 # Not ours, and on nearly every host.
 FAMILIAR = frozenset({"sshd", "systemd-resolve", "systemd-network", "systemd", "chronyd", "ntpd", "rpcbind"})
-
-
-class Listener(Protocol):
-    """A listening socket, as preflight's survey tells it."""
-
-    @property
-    def address(self) -> str: ...
-    @property
-    def port(self) -> int: ...
-    @property
-    def pid(self) -> int: ...
-    @property
-    def command(self) -> str: ...
-    @property
-    def unit(self) -> str: ...
-
-
-class Refusal(Protocol):
-    """A finding of preflight that keeps a deploy from the host."""
-
-    @property
-    def about(self) -> str: ...
-    @property
-    def fact(self) -> str: ...
-    @property
-    def remedy(self) -> str: ...
 
 
 def short_diff(found: str, expected: str) -> tuple[str, ...]:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from roles.telling import Words
+from roles.telling import Words, exit_status, summary
 
 # "plan": a step of deploy.py that would change something and that is no file. "refusal": deploy.py would refuse the host.
 Kind = Literal["plan", "file", "drop-in", "unit", "phase", "model", "listener", "refusal"]
 Verdict = Literal["none", "drift", "unknown"]
-UNKNOWN_STATUS, DRIFT_STATUS = 1, 3  # not 2: a command line that is wrong ends with that
+SUMMARY = {"none": "without drift", "drift": "drifted", "unknown": "unknown"}
 
 
 @dataclass(frozen=True)
@@ -56,14 +56,6 @@ def judged(host: str, findings: Iterable[Finding], notes: Iterable[str], reason:
     return Told(host, "drift" if found else "none", found, tuple(notes))
 
 
-def exit_status(told: Iterable[Told]) -> int:
-    """0: no drift anywhere; 1: of some host it is not known; 3: every host was looked at, and one at least has drifted."""
-    verdicts = {one.verdict for one in told}
-    if "unknown" in verdicts:
-        return UNKNOWN_STATUS
-    return DRIFT_STATUS if "drift" in verdicts else 0
-
-
 def as_json(told: Told) -> str:
     """One line for machines: `host`, `verdict`, `reason`, `findings` (kind, what, expected, found, remedy, diff), `notes`."""
     findings = [asdict(finding) for finding in told.findings]
@@ -88,13 +80,6 @@ def report(told: Told) -> str:
     return "\n".join([*lines, *(f"  note: {note}" for note in told.notes)])
 
 
-def summary(told: Sequence[Told]) -> str:
-    """The last line of the run."""
-    counts = {verdict: sum(one.verdict == verdict for one in told) for verdict in ("none", "drift", "unknown")}
-    words = {"none": "without drift", "drift": "drifted", "unknown": "unknown"}
-    return "drift: " + ", ".join(f"{counts[key]} {words[key]}" for key in words if counts[key] or key == "none")
-
-
 def deploy_command(host: str) -> str:
     """What puts a host back."""
     return f"pyinfra inventory deploy.py -y --limit {host}"
@@ -104,5 +89,5 @@ WORDS = Words(
     report,
     as_json,
     unknown=lambda host, reason: Told(host, "unknown", reason=reason),
-    end=lambda told: (summary(told), exit_status(told)),
+    end=lambda told: (summary("drift", told, SUMMARY), exit_status(told, "none")),
 )

@@ -18,7 +18,7 @@ from pyinfra.api import FileUploadCommand, FunctionCommand, StringCommand
 from roles.drift import Seen, differences, reason_unknown
 from roles.drift.comparing import listener_findings, other_listeners, short_diff
 from roles.drift.facts import SCRIPT, FileSeen, LastChange, Look, ModelSeen, UnitSeen, parse_look
-from roles.drift.findings import Finding, Told, as_json, exit_status, judged, report, summary
+from roles.drift.findings import SUMMARY, Finding, Told, as_json, judged, report
 from roles.drift.steps import Step, name_of, step_of
 from roles.facts.survey import Listener
 from roles.hidden import hidden
@@ -26,6 +26,7 @@ from roles.layout import snapshot, vision_snapshot
 from roles.phases import units_on_disk
 from roles.preflight.findings import error
 from roles.site import site_from
+from roles.telling import exit_status, summary
 
 HOST = "gpu-01"
 SITE = site_from([{}], {})
@@ -293,7 +294,7 @@ def test_why_a_host_is_unknown_is_told(given: dict[str, Any], reason: str) -> No
     [(["none"], 0), (["none", "drift"], 3), (["drift", "unknown"], 1), (["none", "unknown"], 1), ([], 0)],
 )
 def test_the_exit_status_is_that_of_the_gravest(verdicts: list[Any], status: int) -> None:
-    assert exit_status(Told(str(number), verdict) for number, verdict in enumerate(verdicts)) == status
+    assert exit_status([Told(str(number), verdict) for number, verdict in enumerate(verdicts)], "none") == status
 
 
 def test_machines_and_people_are_told_the_same() -> None:
@@ -308,7 +309,8 @@ def test_machines_and_people_are_told_the_same() -> None:
     ]  # fmt: skip
     assert report(Told(HOST, "none")) == "gpu-01: no drift"
     assert report(Told(HOST, "unknown", reason="not reached")) == "gpu-01: unknown: not reached"
-    assert summary([drifted, Told("a", "none"), Told("b", "unknown")]) == "drift: 1 without drift, 1 drifted, 1 unknown"
+    told = [drifted, Told("a", "none"), Told("b", "unknown")]
+    assert summary("drift", told, SUMMARY) == "drift: 1 without drift, 1 drifted, 1 unknown"
 
 
 # Steps

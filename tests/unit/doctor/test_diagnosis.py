@@ -7,7 +7,8 @@ import json
 import pytest
 
 from roles.doctor import notes, reason_unknown
-from roles.doctor.diagnosis import Diagnosis, Told, as_json, exit_status, in_order, judged, report, summary
+from roles.doctor.diagnosis import SUMMARY, Diagnosis, Told, as_json, in_order, judged, report
+from roles.telling import exit_status, summary
 from tests.unit.doctor.cases import WELL, found
 
 
@@ -55,8 +56,8 @@ def test_people_read_cause_evidence_and_command_and_machines_the_same() -> None:
 )
 def test_the_status_is_right_for_all_hosts(verdicts: list[str], status: int, last: str) -> None:
     told = [Told(f"host-{number}", verdict) for number, verdict in enumerate(verdicts)]  # type: ignore[arg-type]
-    assert exit_status(told) == status
-    assert summary(told) == last
+    assert exit_status(told, "well") == status
+    assert summary("doctor", told, SUMMARY) == last
 
 
 def test_a_host_of_which_nothing_can_be_said_has_a_reason_and_no_diagnosis() -> None:
