@@ -145,6 +145,7 @@ def test_a_context_whose_keys_and_values_do_not_fit_gets_the_one_that_does(opera
         assert "set vllm.max_model_len = " in first["remedy"]
 
 
+@pytest.mark.slow
 def test_settings_that_vllm_refuses(operator: Operator, served: Served) -> None:
     host, _ = served
     with vllm_told(host, "max-model-len: 1000000"):
@@ -154,6 +155,7 @@ def test_settings_that_vllm_refuses(operator: Operator, served: Served) -> None:
     assert "set vllm.max_model_len to at most " in names["vllm-settings"]["remedy"]
 
 
+@pytest.mark.slow
 def test_a_model_that_is_damaged_on_the_disk(operator: Operator, served: Served) -> None:
     host, _ = served
     weights = host.ssh(f"readlink -f {HUB}/models--*/snapshots/*/model*.safetensors | head -1").stdout.strip()
@@ -168,6 +170,7 @@ def test_a_model_that_is_damaged_on_the_disk(operator: Operator, served: Served)
     serves_phase_2(host)
 
 
+@pytest.mark.slow
 def test_a_hub_that_is_not_reached_and_one_that_is_not_trusted(operator: Operator, served: Served) -> None:
     host, _ = served
     host.ssh(SELF_SIGNED)

@@ -111,6 +111,7 @@ def test_traffic_is_drawn(seen: Host) -> None:
     assert "no card" in panels["Memory of the cards"]
 
 
+@pytest.mark.slow
 def test_a_new_password_restarts_grafana_alone_and_stands_nowhere(
     operator: Operator, seen: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -128,6 +129,7 @@ def test_a_new_password_restarts_grafana_alone_and_stands_nowhere(
     assert operator.deploy(*ON, hosts=[seen]).status == 0
 
 
+@pytest.mark.slow
 def test_a_dashboard_that_was_changed_by_hand_is_put_back_without_a_restart(operator: Operator, seen: Host) -> None:
     before = started_at(seen, GRAFANA)
     seen.ssh("sed -i 's/GPU inference host: overview/mine/' /etc/llm/grafana/dashboards/overview.json")
@@ -138,6 +140,7 @@ def test_a_dashboard_that_was_changed_by_hand_is_put_back_without_a_restart(oper
     assert started_at(seen, GRAFANA) == before
 
 
+@pytest.mark.slow
 def test_it_reaches_nothing_outside_of_the_host(operator: Operator, seen: Host) -> None:
     """What would call home could not: a process among Grafana's own reaches its Prometheus, and not even the lab's mirror."""
     mirror = mirrored.settings(operator.lab)["mirrors"]["python_index"]
@@ -149,6 +152,7 @@ def test_it_reaches_nothing_outside_of_the_host(operator: Operator, seen: Host) 
     assert seen.ssh(f"sh -c {shlex.quote(f'{among} {ask} {mirror}')}", check=False).returncode != 0
 
 
+@pytest.mark.slow
 def test_the_verification_suite_agrees(operator: Operator, seen: Host) -> None:
     checked = operator.verify(seen, *ON, "-k", "test_grafana or test_sandbox or test_ports", "-v")
     assert checked.returncode == 0, checked.stdout
@@ -157,6 +161,7 @@ def test_the_verification_suite_agrees(operator: Operator, seen: Host) -> None:
     assert not [line for line in ours if "PASSED" not in line], checked.stdout
 
 
+@pytest.mark.slow
 def test_switched_off_it_stops_and_its_database_stays(operator: Operator, seen: Host) -> None:
     off = operator.deploy(*ON, "--data", "monitoring.grafana.enabled=false", hosts=[seen])
     assert off.status == 0, off.output

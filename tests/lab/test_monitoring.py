@@ -114,6 +114,7 @@ def test_what_is_collected_tells_of_the_traffic_and_of_the_host(watched: Host) -
     assert asked(watched, "llm_release_info")[0]["metric"]["release"] == json.loads(release)["current"]
 
 
+@pytest.mark.slow
 def test_the_verification_suite_agrees(operator: Operator, watched: Host) -> None:
     seen = operator.verify(watched, *ON)
     assert seen.returncode == 0, seen.stdout
@@ -147,6 +148,7 @@ def test_a_switch_to_phase_1_and_back_is_no_alert(watched: Host) -> None:
     until_quiet(watched)
 
 
+@pytest.mark.slow
 def test_vllm_that_stops_is_an_alert_and_gone_when_it_serves_again(watched: Host) -> None:
     named = {"VllmDown", "AdapterUpstreamDown"}
     watched.ssh("systemctl stop vllm")
@@ -156,6 +158,7 @@ def test_vllm_that_stops_is_an_alert_and_gone_when_it_serves_again(watched: Host
     wait_until("they are gone", lambda: not named & alerts(watched), 60)
 
 
+@pytest.mark.slow
 def test_a_changed_threshold_restarts_prometheus_alone(operator: Operator, watched: Host) -> None:
     assert operator.deploy(*ON, hosts=[watched]).status == 0  # proves what was started by hand
     before = {unit: started_at(watched, unit) for unit in UNITS}
@@ -186,6 +189,7 @@ def test_what_prometheus_own_tools_refuse_is_not_put_in_place(watched: Host) -> 
     assert watched.ssh("ls /etc/llm").stdout.split().count("prometheus") == 1
 
 
+@pytest.mark.slow
 def test_where_clients_need_a_token_the_monitoring_has_it_and_shows_it_nobody(
     operator: Operator, watched: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -212,6 +216,7 @@ def test_nothing_of_it_ever_listened_beyond_loopback(watched: Host) -> None:
     assert seen == [f"127.0.0.1:{port}" for port in PORTS]
 
 
+@pytest.mark.slow
 def test_switched_off_it_stops_keeps_its_data_and_can_be_switched_on_again(operator: Operator, watched: Host) -> None:
     off = operator.deploy(hosts=[watched])
     assert off.status == 0, off.output
