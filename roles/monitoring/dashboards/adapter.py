@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from roles.monitoring.dashboards.expressions import ERROR_SHARE, IN_PHASE_1, REQUESTS
+from roles.monitoring.dashboards.expressions import ERROR_SHARE, IN_PHASE_1, REQUESTS, STATUS_COLOURS
 from roles.monitoring.dashboards.panels import (
     BLUE,
     GREEN,
-    GREY,
     ORANGE,
     RED,
     UP,
@@ -77,14 +76,11 @@ PAGE = Page(
             (
                 graph(
                     "By status",
-                    "Answers in a second.",
-                    [
-                        Query(rate(REQUESTS, "status"), "{{status}}"),
-                        Query(rate("ollama_adapter_aborted_requests_total"), "client left"),
-                    ],
+                    "Answers in a second; 499: the client left.",
+                    [Query(rate(REQUESTS, "status"), "{{status}}")],
                     "reqps",
                     stacked=True,
-                    colours={"2": GREEN, "4": ORANGE, "5": RED, "client": GREY},
+                    colours=STATUS_COLOURS,
                     none=IN_PHASE_1,
                 ),
                 graph(

@@ -11,11 +11,11 @@ from roles.monitoring.dashboards.expressions import (
     IN_PHASE_1,
     NO_CARD,
     REQUESTS,
+    STATUS_COLOURS,
 )
 from roles.monitoring.dashboards.panels import (
     BLUE,
     GREEN,
-    GREY,
     ORANGE,
     RED,
     UP,
@@ -112,13 +112,10 @@ PAGE = Page(
                 graph(
                     "Requests by status",
                     "Answers of the adapter in a second; 499: the client left.",
-                    [
-                        Query(rate(REQUESTS, "status"), "{{status}}"),
-                        Query(rate("ollama_adapter_aborted_requests_total"), "client left"),
-                    ],
+                    [Query(rate(REQUESTS, "status"), "{{status}}")],
                     "reqps",
                     stacked=True,
-                    colours={"2": GREEN, "4": ORANGE, "5": RED, "client": GREY},
+                    colours=STATUS_COLOURS,
                     none=IN_PHASE_1,
                 ),
                 graph(
@@ -130,13 +127,11 @@ PAGE = Page(
                     none="no stream",
                 ),
                 graph(
-                    "Tokens",
-                    "In a second, over all requests: read (prompts, cached ones included) and generated.",
-                    [
-                        Query(rate("ollama_adapter_output_tokens_total"), "generated"),
-                        Query(rate("ollama_adapter_prompt_tokens_total"), "read"),
-                    ],
+                    "Tokens generated",
+                    "In a second. What was read – prompts are longer than answers – is on the page of vLLM.",
+                    [Query(rate("ollama_adapter_output_tokens_total", "model"), "{{model}}")],
                     "suffix:tok/s",
+                    stacked=True,
                     none=IN_PHASE_1,
                 ),
             ),

@@ -72,6 +72,11 @@ def quantiles(histogram: str, shares: Sequence[float] = (0.5, 0.95)) -> list[Que
     return [Query(quantile(share, histogram), f"p{share * 100:g}") for share in shares]
 
 
+def mean(histogram: str) -> str:
+    """What a histogram's recent values come to on average, exactly. :param histogram: without `_bucket`."""
+    return f"{rate(f'{histogram}_sum')} / ({rate(f'{histogram}_count')} > 0)"
+
+
 def stat(
     title: str,
     description: str,
