@@ -139,7 +139,7 @@ def test_a_dashboard_that_was_changed_by_hand_is_put_back_without_a_restart(oper
 
 
 def test_it_may_reach_nothing_outside_of_the_host(seen: Host) -> None:
-    """What would call home is not to leave. A lab host's kernel does not hold it to that: there is no BPF in a container."""
+    """What would call home is not to leave. A lab host was seen not to hold it to that, so here it is what systemd was told."""
     told = seen.ssh(f"systemctl show -p IPAddressDeny -p IPAddressAllow {GRAFANA}").stdout
     limits = {key: set(value.split()) for key, value in (line.split("=", 1) for line in told.splitlines())}
     assert limits == {"IPAddressDeny": {"0.0.0.0/0", "::/0"}, "IPAddressAllow": {"127.0.0.0/8", "::1/128"}}
