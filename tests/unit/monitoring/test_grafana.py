@@ -117,7 +117,7 @@ def test_strangers_look_only_where_that_is_said() -> None:
     assert ini(anonymous=True)["auth.anonymous"]["org_role"] == "Viewer"
 
 
-def test_on_loopback_the_kernel_keeps_it_there() -> None:
+def test_on_loopback_it_may_reach_this_host_alone() -> None:
     here, open_to_all = files(), files(address="0.0.0.0")
     assert "IPAddressDeny=any\nIPAddressAllow=localhost\n" in here[GRAFANA]
     assert "IPAddressDeny" not in open_to_all[GRAFANA]
