@@ -48,6 +48,7 @@ reason = reason_unknown(
     lost=this in state.failed_hosts,
     settings_problems=tuple(f"{one.about}: {one.fact}" for one in errors) if site is None else (),
     readable=seen is not None and machine is not None and survey is not None,
+    uid=survey.uid if survey is not None else 0,
 )
 if site is None or seen is None or machine is None or survey is None:
     told = judged(this.name, [], [], reason)

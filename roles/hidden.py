@@ -11,6 +11,7 @@ _NAMED = re.compile(
 )
 # In the prose of a log "token" stands for much else: only what is given to it.
 _GIVEN = re.compile(_NAMED.pattern.replace(r"[:=\s]", "[:=]"))
+_FLAG = re.compile(r"(?i)(--[\w-]*(?:token|secret|passw(?:or)?d|api[-_]?key|credential)[\w-]*\s+|\bbearer\s+)\S+")
 _LOOKS_SECRET = re.compile(r"\b(?:hf_|sk-|ghp_)\w{4,}|(?<=://)[^/\s@]+@")
 
 
@@ -22,5 +23,5 @@ def hidden(line: str, width: int = WIDTH) -> str:
 
 def hidden_in_prose(line: str, width: int = WIDTH) -> str:
     """The same for a line of a log."""
-    line = _LOOKS_SECRET.sub("[hidden]", _GIVEN.sub(r"\1[hidden]", line))
+    line = _LOOKS_SECRET.sub("[hidden]", _GIVEN.sub(r"\1[hidden]", _FLAG.sub(r"\1[hidden]", line)))
     return line if len(line) <= width else f"{line[: width - 1]}…"

@@ -22,7 +22,7 @@ from roles.doctor.diagnosis import Diagnosis
 from roles.doctor.engine import HEALTH, TOKEN, engine_diagnoses
 from roles.doctor.machine import machine_diagnoses
 from roles.doctor.model import model_diagnoses
-from roles.doctor.servers import LOADED, READY, TAGS, adapters, ollama_servers, server_diagnoses
+from roles.doctor.servers import LOADED, READY, TAGS, VERSION, adapters, ollama_servers, server_diagnoses
 from roles.doctor.services import service_diagnoses
 from roles.doctor.symptoms import Question
 from roles.facts.survey import ModelSeen
@@ -32,7 +32,6 @@ from roles.vllm_model import ModelShape, UnknownModel, shape_of, weights_in
 
 FOLDERS = ("/", "/tmp", "/var/lib/docker", STATE, OPT)
 VARIABLES = (*TEXT_URLS, *VISION_URLS)
-ALREADY_TOLD = ("port ",)  # by what a refusal begins that a diagnosis of ours is about too
 
 
 def folders(site: Site) -> tuple[str, ...]:
@@ -42,7 +41,6 @@ def folders(site: Site) -> tuple[str, ...]:
 
 def questions(site: Site) -> tuple[Question, ...]:
     """What the host is asked about its own servers: health, models, and one token of vLLM."""
-    token_file = ADAPTER_TOKEN if site.adapter.require_token else ""
     asked = []
     engines = {VLLM: site.vllm, **({VLLM_VISION: site.vllm_vision} if site.vision_on_vllm else {})}
     for unit, server in engines.items():
@@ -51,8 +49,10 @@ def questions(site: Site) -> tuple[Question, ...]:
         asked.append(Question(f"{unit}:{HEALTH}", f"{url}/health"))
         asked.append(Question(f"{unit}:{TOKEN}", f"{url}/v1/completions", body, seconds=20.0))
     for front in adapters(site):
-        secret = token_file if front.unit == ADAPTER else ""  # 11435 asks for none
-        asked.append(Question(f"{front.unit}:{READY}", f"{front.url}{READY}", token_file=secret))
+        asked.append(Question(f"{front.unit}:{READY}", f"{front.url}{READY}"))
+        if front.unit == ADAPTER and site.adapter.require_token:  # 11435 asks for none
+            url = f"{front.url}{VERSION}"
+            asked.append(Question(f"{front.unit}:{VERSION}", url, token_file=ADAPTER_TOKEN, listener="ollama-adapter"))
     servers = {one.unit: one for number in (1, 2) for one in ollama_servers(site, number)}
     asked += [Question(f"{one.unit}:{path}", f"{one.url}{path}") for one in servers.values() for path in (TAGS, LOADED)]
     return tuple(asked)
@@ -69,8 +69,9 @@ def diagnoses(case: Case) -> Iterator[Diagnosis]:
         *service_diagnoses(case),
     ]
     yield from made
+    told = " ".join(line for one in made if one.name in ("port-taken", "vllm-port-taken") for line in one.evidence)
     for refusal in case.refusals:
-        if not refusal.about.startswith(ALREADY_TOLD):
+        if not (refusal.about.startswith("port ") and f"{refusal.about}:" in told):
             yield Diagnosis(
                 "deploy-refused",
                 "possible",
@@ -103,10 +104,11 @@ def notes(case: Case) -> Iterator[str]:
         yield "systemd does not say whether the clock is synchronised"
 
 
-def reason_unknown(lost: bool, settings_problems: Iterator[str] | tuple[str, ...], readable: bool) -> str:
+def reason_unknown(lost: bool, settings_problems: tuple[str, ...], readable: bool, uid: int = 0) -> str:
     """Why nothing can be said about a host; "" when it could be looked at.
 
     :param lost: it went away meanwhile. :param settings_problems: of the inventory. :param readable: it runs python3.
+    :param uid: as whom it was looked at.
     """
     if lost:
         return "the connection was lost, or something could not be read; the lines above say what"
@@ -114,6 +116,8 @@ def reason_unknown(lost: bool, settings_problems: Iterator[str] | tuple[str, ...
         return f"the inventory is wrong, {problems}; pyinfra inventory preflight.py --dry says what to do"
     if not readable:
         return "the host does not run python3, or not ours; pyinfra inventory preflight.py --dry says what to do"
+    if uid != 0:
+        return f"connected as uid {uid}, who sees neither services nor ports; set _sudo = True in inventory/group_data/all.py"
     return ""
 
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from roles.doctor.case import Case, for_people, quote
+from roles.doctor.case import Case, for_people, how_to_end, quote, who_listens
 from roles.doctor.diagnosis import Diagnosis
 from roles.doctor.vram import vram_diagnoses
+from roles.hidden import hidden_in_prose
 
 NO_MODEL = ("model-damaged", "hub-token", "model-not-found", "certificate", "hub-unreachable", "disk-full")
 HEALTH, TOKEN = "/health", "a token"  # of a unit: what it is asked
@@ -33,6 +34,10 @@ SETTINGS = (
     r"|Bfloat16 is only supported on GPUs with compute capability|The model's architectures? .* not supported"
 )
 DERIVED = r"derived max_model_len \(\S*?=(?:\S*?=)?(\d+)"
+LOAD = (
+    r"Avg generation throughput: ([\d.]+) tokens/s, Running: \d+ reqs, Waiting: \d+"  # vLLM says so every ten seconds
+)
+FRESH_S = 60.0
 IN_USE = r"[Aa]ddress already in use"
 
 
@@ -41,6 +46,8 @@ def engine_diagnoses(case: Case) -> Iterator[Diagnosis]:
     if not case.wants_phase_2 or not case.site.prepares_phase_2:
         return
     unit = case.unit(case.engine)
+    if unit.load == "not-found":
+        return  # told as a host that was never deployed
     if unit.is_up:
         yield from dead_while_up(case)
         return
@@ -68,6 +75,14 @@ def dead_while_up(case: Case) -> Iterator[Diagnosis]:
             restart,
             follows=("out-of-memory", "card-fault"),
         )
+    elif health.status == 200 and token.timed_out and (busy := at_work(case)):
+        yield Diagnosis(
+            "engine-busy",
+            "likely",
+            "vLLM is at work on more requests than it answers in time",
+            (busy, f"a token did not come within {token.seconds:.0f} s"),
+            f"no restart: it would cut every stream. Send fewer at once, or share the load (adapter.replicas), then: {case.deploy}",
+        )
     elif health.timed_out or (health.status == 200 and token.timed_out):
         asked = "/health" if health.timed_out else f"a token ({token.seconds:.0f} s)"
         yield Diagnosis(
@@ -94,9 +109,17 @@ def dead_while_up(case: Case) -> Iterator[Diagnosis]:
             "engine-fails",
             "likely",
             "vLLM is healthy by its own word and fails a request",
-            (f"a request for one token: {token.status} {' '.join(token.text.split())[:120]}",),
+            (hidden_in_prose(f"one token asked for, {token.status} answered {' '.join(token.text.split())}"),),
             restart,
         )
+
+
+def at_work(case: Case) -> str:
+    """What it last said of its load, where that is fresh and it generates; "" otherwise."""
+    found = case.said(case.engine, LOAD)
+    if found is None or case.seen.now - found[0].time > FRESH_S or not float(found[1][1]):
+        return ""
+    return quote(case.engine, found[0])
 
 
 def settings(case: Case) -> Iterator[Diagnosis]:
@@ -156,18 +179,11 @@ def compiler(case: Case) -> Iterator[Diagnosis]:
 def port(case: Case) -> Iterator[Diagnosis]:
     """Somebody else has vLLM's port."""
     wanted = case.server.port
-    others = [one for one in case.listeners if one.port == wanted and one.unit != case.engine]
+    others = [one for one in case.listeners if one.port == wanted and one.unit != case.engine and one.pid]
     found = case.said(case.engine, IN_USE)
     if others or found:
-        who = [
-            f"port {wanted}: {one.command or 'a process'} (pid {one.pid}{f', {one.unit}' if one.unit else ''}) on {one.address}"
-            for one in others
-        ]
-        end = (
-            f"systemctl disable --now {others[0].unit}"
-            if others and others[0].unit.endswith((".service", ".socket"))
-            else f"ss -ltnp 'sport = :{wanted}' names it: end it"
-        )
+        who = [f"port {wanted}: {who_listens(one)}" for one in others]
+        end = how_to_end(others[0]) if others else f"ss -ltnp 'sport = :{wanted}' names the process: end it"
         yield Diagnosis(
             "vllm-port-taken",
             "certain" if others else "likely",
@@ -195,8 +211,6 @@ def not_up(case: Case) -> Iterator[Diagnosis]:
     """It is not up, and nothing that is known was said."""
     unit = case.unit(case.engine)
     download = case.unit(case.download)
-    if unit.load == "not-found":
-        return  # told as a host that was never deployed
     if unit.is_starting:
         since = case.seen.now - unit.began
         given = f"it is given {for_people(case.server.ready_timeout_s)} ({case.about}.ready_timeout_s)"

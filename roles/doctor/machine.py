@@ -9,11 +9,12 @@ from roles.doctor.case import GIB, Case, for_people, gib
 from roles.doctor.diagnosis import Diagnosis
 from roles.driver_version import driver_version
 from roles.facts.evidence import App
-from roles.layout import OLLAMA_VISION, OUR_UNITS, VLLM
+from roles.layout import OLLAMA_TEXT, OLLAMA_VISION, OUR_UNITS, VLLM, VLLM_VISION
 
 LEAST_FREE, LEAST_SHARE = GIB, 0.02
 LEAST_MEMORY = 0.03
 CLOCK_S = 5.0  # what a slow connection and a busy host cannot make
+OWN_LIMIT = "CONSTRAINT_MEMCG"
 OUR_PROGRAMS = ("vllm", "ollama", "python")
 REPLACE = "stop the host's work and have the card reset (reboot) or replaced; nvidia-smi -q -d ECC,ROW_REMAPPER shows its counts"
 
@@ -157,7 +158,9 @@ def clock(case: Case) -> Iterator[Diagnosis]:
 
 def memory(case: Case) -> Iterator[Diagnosis]:
     """The host's own memory, not that of the cards."""
-    killed = [line for line in case.seen.kernel if "Out of memory: Killed" in line or "oom-kill:" in line]
+    # Not a container at a limit of its own: the host has memory then.
+    kernel = [line for line in case.seen.kernel if OWN_LIMIT not in line]
+    killed = [line for line in kernel if "Out of memory: Killed" in line or "oom-kill:" in line]
     ended = [name for name, unit in case.seen.units.items() if unit.result == "oom-kill"]
     total, left = case.seen.memory_total, case.seen.memory_available
     room = f"{gib(left)} of {gib(total)} available now"
@@ -181,16 +184,20 @@ def card_memory_held(case: Case) -> Iterator[Diagnosis]:
     orphans = [app for app in apps if _is_left_behind(case, app)]
     strangers = [app for app in apps if app.unit not in OUR_UNITS]
     others = [app for app in strangers if app not in orphans]
+    engines = (VLLM, *((VLLM_VISION,) if case.site.vision_on_vllm else ()))
+    down = [unit for unit in engines if not case.unit(unit).is_up]
     if orphans:
-        pids = " ".join(str(app.pid) for app in orphans)
+        pids = [str(app.pid) for app in orphans]
+        again = " ".join(down or engines) if case.wants_phase_2 else OLLAMA_TEXT
         yield Diagnosis(
             "orphans-on-cards",
-            "certain" if not case.unit(VLLM).is_up and case.wants_phase_2 else "likely",
+            "certain" if down and case.wants_phase_2 else "likely",
             "processes that a server left behind hold memory of the cards",
             tuple(_held(app, names) for app in orphans),
-            f"on the host: ps -o pid,ppid,lstart,cmd -p {','.join(pids.split())}; then kill -9 {pids}; systemctl restart {VLLM}",
+            f"on the host: ps -o pid,ppid,lstart,cmd -p {','.join(pids)}; what nobody owns: kill -9 {' '.join(pids)}; "
+            f"systemctl restart {again}",
         )
-    if others and not (case.unit(VLLM).is_up or (case.unit(OLLAMA_VISION).is_up and not case.wants_phase_2)):
+    if others and (down if case.wants_phase_2 else not case.unit(OLLAMA_VISION).is_up):
         yield Diagnosis(
             "strangers-on-cards",
             "possible",
@@ -205,7 +212,7 @@ def _is_left_behind(case: Case, app: App) -> bool:
     """Of a unit of ours that does not run, or a program of the kinds that they run in no service and no person's session."""
     if app.unit in OUR_UNITS:
         unit = case.unit(app.unit)
-        return not unit.is_up and unit.active not in ("activating", "deactivating", "reloading")
+        return not unit.is_up and not unit.is_starting and unit.active not in ("deactivating", "reloading")
     name = app.name.rpartition("/")[2].lower()
     return any(word in name for word in OUR_PROGRAMS) and not app.unit.endswith((".service", ".scope"))
 

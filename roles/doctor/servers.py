@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from roles.doctor.case import Case, for_people, how_to_end, quote, who_listens
 from roles.doctor.diagnosis import Diagnosis
+from roles.hidden import hidden_in_prose
 from roles.layout import (
     ADAPTER,
     ADAPTER_SOCKET,
@@ -23,7 +24,7 @@ from roles.model_names import canonical
 from roles.settings import reachable_address
 from roles.site import Site
 
-READY, TAGS, LOADED = "/ready", "/api/tags", "/api/ps"  # of a unit: what it is asked
+READY, VERSION, TAGS, LOADED = "/ready", "/api/version", "/api/tags", "/api/ps"  # of a unit: what it is asked
 NO_GPU_FOUND = r"no compatible GPUs were discovered|no nvidia devices detected|unable to load CUDA|library=cpu"
 WHOLE = 0.98  # of a model in the cards' memory, where Ollama rounds
 VLLM_CAUSES = (
@@ -141,8 +142,10 @@ def phase(case: Case) -> Iterator[Diagnosis]:
 def ports_taken(case: Case) -> Iterator[Diagnosis]:
     """Others on the ports that clients know."""
     ports = {case.site.adapter.port: "adapter.port", case.site.ollama.vision.port: "ollama.vision.port"}
+    if case.site.vision_on_vllm and case.wants_phase_2:
+        ports[case.site.ollama.vision.loopback_port] = "ollama.vision.loopback_port"
     for one in case.listeners:
-        if one.port in ports and one.unit not in OUR_UNITS:
+        if one.port in ports and one.pid and one.unit not in OUR_UNITS:
             yield Diagnosis(
                 "port-taken",
                 "certain",
@@ -169,24 +172,24 @@ def adapter(case: Case, front: Front) -> Iterator[Diagnosis]:
             follows=("port-taken", "disk-full", "no-phase"),
         )
     elif ready.status == 503:
-        told = str(ready.json().get("error") or "").strip() if isinstance(ready.json(), dict) else ""
+        told = hidden_in_prose(str(ready.object().get("error") or "").strip())
         yield Diagnosis(
             "adapter-503",
             "certain",
             "clients get 503 from the adapter: it runs, and a vLLM behind it does not serve",
             (
-                f"/ready on {port}: 503{f' {told[:140]}' if told else ''}",
+                f"/ready on {port}: 503{f' {told}' if told else ''}",
                 f"{front.engine} is {case.unit(front.engine).active}",
             ),
             "see what vLLM's own entry says; the adapter needs no restart (it holds no state, and open streams would be cut)",
             follows=VLLM_CAUSES,
         )
-    elif ready.status in (401, 403):
+    elif case.answer(f"{front.unit}:{VERSION}").status == 401:
         yield Diagnosis(
             "adapter-token",
-            "likely",
-            "the adapter does not take the token that lies on this host",
-            (f"/ready on {port}: {ready.status}",),
+            "certain",
+            "the adapter does not take the token that lies on this host, so clients with that token get 401 too",
+            (f"{VERSION} on {port} with the token of this host: 401",),
             f"systemctl restart {front.unit} on the host has it read the token anew; or: {case.deploy}",
         )
     elif not ready.status:
@@ -216,17 +219,17 @@ def ollama(case: Case, server: Server) -> Iterator[Diagnosis]:
             follows=VISION_CAUSES,
         )
         return
-    if tags.status != 200:
+    models = tags.models()
+    if tags.status != 200 or models is None:
         yield Diagnosis(
             "ollama-mute",
             "likely",
             f"{name} runs and does not answer",
-            (f"{TAGS} on {server.port}: {tags.status or tags.error}",),
+            (f"{TAGS} on {server.port}: {tags.error or (tags.status if tags.status != 200 else 'no list of models')}",),
             f"journalctl -u {name} -n 50, then: systemctl restart {name} on the host",
             follows=VISION_CAUSES,
         )
         return
-    models = tags.json().get("models") or []
     has = {canonical(str(model.get("name") or model.get("model"))) for model in models}
     if lacking := [model for model in server.models if canonical(model) not in has]:
         yield Diagnosis(
@@ -245,11 +248,10 @@ def on_the_processor(case: Case, unit: str, key: str) -> Iterator[Diagnosis]:
     if case.site.gpu != "nvidia":
         return
     name = unit.removesuffix(".service")
-    loaded = case.answer(f"{unit}:{LOADED}").json()
     slow = []
-    for model in (loaded.get("models") or []) if isinstance(loaded, dict) else []:
-        size, on_cards = int(model.get("size") or 0), int(model.get("size_vram") or 0)
-        if size and on_cards < size * WHOLE:
+    for model in case.answer(f"{unit}:{LOADED}").models() or []:
+        size, on_cards = model.get("size"), model.get("size_vram") or 0
+        if isinstance(size, int) and size and isinstance(on_cards, int) and on_cards < size * WHOLE:
             slow.append(f"{model.get('name')}: {on_cards / size:.0%} of {size / (1 << 30):.1f} GiB on the cards")
     said = case.said(unit, NO_GPU_FOUND)
     if not slow and not said:

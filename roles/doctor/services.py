@@ -9,10 +9,13 @@ from roles.consumer_variables import TEXT_URLS, VISION_URLS
 from roles.doctor.case import Case
 from roles.doctor.diagnosis import Diagnosis
 from roles.doctor.symptoms import NO_SMI, Container
+from roles.hidden import hidden_in_prose
 from roles.layout import LIBEXEC
 
 HOST_NAME = "host.docker.internal"
 LOCAL = ("localhost", "127.0.0.1", "::1", "0.0.0.0")
+MANY_RESTARTS = 5
+EVERYWHERE = ("", "0.0.0.0", "::")
 OWN_NETWORK = "host"  # of a container that shares the host's
 LOST = (
     "Failed to initialize NVML",
@@ -27,6 +30,7 @@ def service_diagnoses(case: Case) -> Iterator[Diagnosis]:
     for container in case.seen.containers:
         yield from wrong_server(case, container)
         yield from lost_cards(case, container)
+        yield from not_well(case, container)
 
 
 def wrong_server(case: Case, container: Container) -> Iterator[Diagnosis]:
@@ -35,19 +39,19 @@ def wrong_server(case: Case, container: Container) -> Iterator[Diagnosis]:
     for name, url in container.variables.items():
         if not url:
             continue
-        where = urlsplit(url if "://" in url else f"http://{url}")
         try:
-            port = where.port or (443 if where.scheme == "https" else 80)
+            where = urlsplit(url if "://" in url else f"http://{url}")
+            host, port = where.hostname or "", where.port or (443 if where.scheme == "https" else 80)
         except ValueError:
-            port = 0
+            host, port = HOST_NAME, 0
         wanted = vision if name in VISION_URLS else text
-        problem = _problem(case, container, where.hostname or "", port, name)
+        problem = _problem(case, container, host, port, name)
         if problem:
             yield Diagnosis(
                 "service-points-wrong",
                 "likely",
                 f"the container {container.name} asks the wrong server: {problem}",
-                (f"its environment: {name}={url}",),
+                (hidden_in_prose(f"its environment: {name}={url}"),),
                 _how_to_point(case, container, name, wanted),
             )
 
@@ -55,7 +59,9 @@ def wrong_server(case: Case, container: Container) -> Iterator[Diagnosis]:
 def _problem(case: Case, container: Container, host: str, port: int, name: str) -> str:
     """What is wrong with an address; "" for one of ours that a container reaches, and for servers elsewhere."""
     text, vision = case.site.adapter.port, case.site.ollama.vision.port
-    here = host in (HOST_NAME, *LOCAL) or host.startswith("172.")
+    if name == "OLLAMA_HOST" and host in EVERYWHERE:
+        return ""  # where a server in it listens
+    here = host in (HOST_NAME, *LOCAL) or host in case.seen.addresses
     ours = {text, vision, case.site.vllm.port}
     if host in LOCAL and container.network != OWN_NETWORK and port in ours:
         return f"in a container {host} is the container itself"
@@ -69,11 +75,8 @@ def _problem(case: Case, container: Container, host: str, port: int, name: str) 
         return f"port {vision} serves images and embeddings; text is on {text}"
     if port not in (text, vision):
         return f"this host serves Ollama's API on {text} and {vision}, not on {port}"
-    if (
-        host == HOST_NAME
-        and container.network != OWN_NETWORK
-        and not any(one.startswith(HOST_NAME) for one in container.extra_hosts)
-    ):
+    own_names = container.network == OWN_NETWORK or container.network.startswith("container:")
+    if host == HOST_NAME and not own_names and not any(one.startswith(HOST_NAME) for one in container.extra_hosts):
         return f"it does not know the name {HOST_NAME}"
     return ""
 
@@ -94,9 +97,24 @@ def lost_cards(case: Case, container: Container) -> Iterator[Diagnosis]:
     if any(words in container.cards for words in LOST):
         yield Diagnosis(
             "container-lost-cards",
-            "certain",
+            "likely" if "no answer within" in container.cards else "certain",
             f"the container {container.name} has lost its cards, as after a daemon-reload or a driver's upgrade",
             (f"nvidia-smi -L in it: {container.cards[:150]}",),
             f"docker restart {container.name} on the host; where that does not help: {LIBEXEC}/container-cards cdi --check",
             follows=("driver-mismatch", "driver-not-loaded", "card-fault"),
+        )
+
+
+def not_well(case: Case, container: Container) -> Iterator[Diagnosis]:
+    """A service of ours that fails its own health check, or is started again and again."""
+    ours = any(name in container.variables for name in (*TEXT_URLS, *VISION_URLS))
+    if ours and (container.health == "unhealthy" or container.restarts >= MANY_RESTARTS):
+        state = container.health or "without a health check"
+        yield Diagnosis(
+            "service-not-well",
+            "possible",
+            f"the container {container.name}, which asks this host, is not well itself",
+            (f"{state}, started again {container.restarts} times",),
+            f"docker logs --tail 50 {container.name} on the host; what it asks here is checked above",
+            follows=("service-points-wrong", "adapter-503", "adapter-down", "ollama-down"),
         )

@@ -11,17 +11,22 @@ from typing import Any
 from pyinfra.api import FactBase, QuoteString, StringCommand
 
 SCRIPT = Path(__file__).parent / "host" / "symptoms.py"
+MOST_S = 120  # a file system that hangs, or a server that dribbles, ends the look
 NO_SMI = "no nvidia-smi"  # as in the script: nothing to ask inside a container
 
 
 @dataclass(frozen=True)
 class Question:
-    """A URL of the host itself. `body` makes it a POST of JSON; `token_file`: on the host, "" for none."""
+    """A URL of the host itself. `body` makes it a POST of JSON; `token_file`: on the host, "" for none.
+
+    `listener`: with a token the command that must have the port, or nobody gets it; a unit's socket counts as that.
+    """
 
     name: str
     url: str
     body: str = ""
     token_file: str = ""
+    listener: str = ""
     seconds: float = 10.0
 
 
@@ -38,12 +43,18 @@ class Answer:
     def timed_out(self) -> bool:
         return not self.status and "timed out" in self.error
 
-    def json(self) -> Any:
-        """Its content; {} where it is no JSON."""
+    def object(self) -> dict[str, Any]:
+        """Its content; {} where that is no JSON object."""
         try:
-            return json.loads(self.text)
+            found = json.loads(self.text)
         except ValueError:
             return {}
+        return found if isinstance(found, dict) else {}
+
+    def models(self) -> list[dict[str, Any]] | None:
+        """What Ollama lists in it; None where it lists nothing."""
+        found = self.object().get("models")
+        return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else None
 
 
 @dataclass(frozen=True)
@@ -107,7 +118,10 @@ class Container:
 
 @dataclass(frozen=True)
 class Symptoms:
-    """One look. `now`: the host's own clock; `synchronised`: None where systemd does not say; `compiler`: "" for none."""
+    """One look. `now`: the host's own clock; `synchronised`: None where systemd does not say; `compiler`: "" for none.
+
+    `addresses`: the host's own, and its names.
+    """
 
     now: float
     units: Mapping[str, Unit]
@@ -120,6 +134,7 @@ class Symptoms:
     synchronised: bool | None
     compiler: str
     containers: tuple[Container, ...]
+    addresses: frozenset[str]
 
 
 def parse_symptoms(raw: Mapping[str, Any]) -> Symptoms:
@@ -136,6 +151,7 @@ def parse_symptoms(raw: Mapping[str, Any]) -> Symptoms:
         memory_available=raw["memory"]["available"],
         synchronised=raw["synchronised"],
         compiler=raw["compiler"],
+        addresses=frozenset(raw["addresses"]),
         containers=tuple(
             Container(
                 name=seen["name"],
@@ -191,9 +207,9 @@ class HostSymptoms(FactBase["Symptoms | None"]):
             "questions": [vars(question) for question in questions],
         }
         script = SCRIPT.read_text(encoding="utf-8")
-        return StringCommand(
-            "python3", "-c", QuoteString(script), QuoteString(json.dumps(asked)), "2>/dev/null", "||", "true"
-        )
+        limit = ("timeout", "-k", "5", str(MOST_S))
+        words = (QuoteString(script), QuoteString(json.dumps(asked)))
+        return StringCommand(*limit, "python3", "-c", *words, "2>/dev/null", "||", "true")
 
     def process(self, output: list[str]) -> Symptoms | None:
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from roles.doctor.case import GIB, Case, quote
 from roles.doctor.diagnosis import Diagnosis
@@ -57,21 +58,36 @@ def vram_diagnoses(case: Case) -> Iterator[Diagnosis]:
     yield from allocation_failed(case)
 
 
-def worked_out(case: Case) -> str:
-    """The settings that start on the card as it is now, from the model's files; "" where they are as they are, or unknown."""
+@dataclass(frozen=True)
+class WorkedOut:
+    """What starts on a card as it is now: a fraction and a context, or neither; `text` says so, "" where they are as they are."""
+
+    fits: bool
+    text: str
+
+
+def worked_out(case: Case) -> WorkedOut | None:
+    """From the model's files; None where they do not tell, or the card has slices."""
     cards = vllm_uses(case.site, case.machine.cards)
-    if case.shape is None or not cards or case.about != "vllm":
-        return ""
+    if case.shape is None or not cards or cards[0].mig or case.about != "vllm":
+        return None
     card = cards[0]
     others = sum(app.memory for app in case.machine.apps if app.uuid == card.uuid and app.unit != case.engine)
     found = safe_values(case.shape, demand_of(case.site), CardMemory(card.name, card.memory_total * MIB, others * MIB))
     if found is None:
-        return f"no setting has this model start on {card.name} with {others} MiB held by others"
+        return WorkedOut(
+            False, f"worked out from its files, no setting has this model start on {card.name} as it is now"
+        )
     if found == (case.server.gpu_memory_utilization, case.server.max_model_len):
-        return ""
+        return WorkedOut(True, "")
     fraction, context = found
     pair = f"vllm.gpu_memory_utilization = {fraction:g} with vllm.max_model_len = {context}"
-    return f"worked out from its files, {pair} starts on {card.name} as it is now"
+    return WorkedOut(True, f"worked out from its files, {pair} starts on {card.name} as it is now")
+
+
+def _worked_out(case: Case) -> tuple[str, ...]:
+    found = worked_out(case)
+    return (found.text,) if found and found.text else ()
 
 
 def taken_at_start(case: Case) -> Iterator[Diagnosis]:
@@ -87,7 +103,7 @@ def taken_at_start(case: Case) -> Iterator[Diagnosis]:
         "cards-memory-taken",
         "certain",
         f"vLLM wants {wanted:g} GiB of a card that has {free:g} of {total:g} GiB free",
-        (quote(case.engine, found[0]), *holders(case), *filter(None, [worked_out(case)])),
+        (quote(case.engine, found[0]), *holders(case), *_worked_out(case)),
         f"{end}; or {lower}" if lower else end,
         follows=("orphans-on-cards",),
     )
@@ -107,7 +123,8 @@ def no_room_for_cache(case: Case) -> Iterator[Diagnosis]:
         ways = []
         if longest:
             ways.append(f"{case.about}.max_model_len = {safe_context(int(longest[1]))} (now {context})")
-        total = max((card.memory_total * (1 << 20) / GIB for card in case.machine.cards), default=0.0)
+        whole = [card for card in vllm_uses(case.site, case.machine.cards) if not card.mig]
+        total = max((card.memory_total * MIB / GIB for card in whole), default=0.0)
         fraction = needed_fraction(case.server.gpu_memory_utilization, needed - available, total) if total else None
         if fraction and fraction > case.server.gpu_memory_utilization:
             ways.append(
@@ -151,17 +168,19 @@ def allocation_failed(case: Case) -> Iterator[Diagnosis]:
         free = float(match[6]) * SIZES[match[7]] / GIB
         now = case.server.gpu_memory_utilization
         lower = math.floor((now - (tried - free + SPARE_GIB) / total) * 100) / 100
-        if lower >= LOWEST:
-            ways = f"set {case.about}.gpu_memory_utilization = {lower} (now {now:g})"
-        else:
-            ways = f"the model does not fit: a smaller or a quantised one, or more cards ({case.about}.tensor_parallel_size)"
+        known = worked_out(case)
         half = max(16, case.server.max_model_len // 2)
+        if (known and not known.fits) or lower < LOWEST:
+            ways = f"the model does not fit: a smaller or a quantised one, or more cards ({case.about}.tensor_parallel_size)"
+        else:
+            fraction = f"{case.about}.gpu_memory_utilization = {lower} (now {now:g})"
+            ways = f"set {fraction}, or {case.about}.max_model_len = {half} (now {case.server.max_model_len})"
         yield Diagnosis(
             "cards-out-of-memory",
             "certain",
             f"card {match[3]} ran out of memory: {tried:.2f} GiB asked for, {free:.2f} of {total:.2f} free",
-            (quote(case.engine, line), *holders(case), *filter(None, [worked_out(case)])),
-            f"{ways}, or {case.about}.max_model_len = {half} (now {case.server.max_model_len}); then: {case.deploy}",
+            (quote(case.engine, line), *holders(case), *_worked_out(case)),
+            f"{ways}; then: {case.deploy}",
             follows=("orphans-on-cards",),
         )
     elif found := case.said(case.engine, OTHER):

@@ -231,7 +231,10 @@ def parse_apps(text: str, cgroups: str) -> list[App]:
     for line in cgroups.splitlines():
         pid, _, groups = line.partition(" ")
         found = re.findall(r"([^/\s]+\.(?:service|scope))", groups)
-        units[pid] = found[-1] if found else ""
+        box = re.search(
+            r"/(?:docker|libpod|lxc|kubepods\S*)[/-]([0-9a-f]{12})", groups
+        )  # of containers without systemd's groups
+        units[pid] = found[-1] if found else f"docker-{box[1]}.scope" if box else ""
     return [
         App(fields[0], int(fields[1]), fields[2], int(_number(fields[3])), units.get(fields[1], ""))
         for fields in _rows(text, 4)

@@ -25,7 +25,7 @@ def seen_as(host: dict[str, Any], changing: str = "", **changed: Any) -> dict[st
     said = {
         "now": time.time() + 2, "monotonic": 5000.0, "units": {name: {**UP, "Id": name} for name in SERVED},
         "journal": {}, "kernel": [], "folders": {"/": ROOM}, "memory": {"total": 10**11, "available": 10**10},
-        "synchronised": True, "compiler": "/usr/bin/gcc", "containers": [],
+        "synchronised": True, "compiler": "/usr/bin/gcc", "containers": [], "addresses": [],
         "answers": {name: GOOD for name in ("vllm.service:/health", "vllm.service:a token", "ollama-adapter.service:/ready")}
         | {"ollama-vision.service:/api/tags": tags, "ollama-vision.service:/api/ps": GOOD},
         **changed,

@@ -11,6 +11,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -21,8 +22,9 @@ PROPERTIES = (
     "Id", "LoadState", "ActiveState", "SubState", "Result", "NRestarts", "ExecMainStatus", "MainPID", "UnitFileState",
     "InactiveExitTimestampMonotonic", "ActiveEnterTimestampMonotonic", "StateChangeTimestampMonotonic",
 )  # fmt: skip
-LINES, MOST_LINE, MOST_JOURNAL = 400, 700, 120_000
-KERNEL = re.compile(r"Out of memory: Killed|oom-kill:|NVRM: Xid|I/O error|Remounting filesystem read-only")
+LINES, MOST_LINE, MOST_JOURNAL, MOST_ANSWER = 400, 700, 120_000, 400_000
+RECENT = re.compile(r"Out of memory: Killed|oom-kill:")
+LASTING = re.compile(r"I/O error|Remounting filesystem read-only")
 COMPILERS = ("gcc", "cc", "clang")
 NO_SMI = "no nvidia-smi"
 
@@ -81,9 +83,14 @@ def journal(unit):
 
 
 def kernel():
-    _, said, _ = run("journalctl", "-q", "-k", "-b", "--no-pager", "-o", "cat")
-    said = said or run("dmesg")[1]
-    return [line[:MOST_LINE] for line in said.splitlines() if KERNEL.search(line)][-30:]
+    """The last hour's lines about memory, and this boot's about disks and cards."""
+    found = []
+    for pattern, words in ((RECENT, ("--since", "-1h")), (LASTING, ())):
+        status, said, _ = run("journalctl", "-q", "-k", "-b", "-n", "20000", "--no-pager", "-o", "cat", *words)
+        if status:
+            _, said, _ = run("dmesg")
+        found += [line[:MOST_LINE] for line in said.splitlines() if pattern.search(line)][-20:]
+    return found
 
 
 class NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -91,20 +98,42 @@ class NoRedirect(urllib.request.HTTPRedirectHandler):
         return None
 
 
+def beginning(answer, end):
+    """Its first bytes, as far as they come in time."""
+    data = b""
+    while len(data) < MOST_ANSWER and time.monotonic() < end:
+        part = answer.read1(65_536)
+        if not part:
+            break
+        data += part
+    return data[:MOST_ANSWER]
+
+
+def has_the_port(url, command):
+    """Whether the sockets that listen there are of this program, or kept by systemd for a unit."""
+    port = url.split("/")[2].rpartition(":")[2]
+    _, said, _ = run("ss", "-Hltnp", "sport = :" + port)
+    return bool(said.strip()) and all(f'"{command[:15]}' in line or '"systemd"' in line for line in said.splitlines())
+
+
 def asked(question):
     """What came back for a URL of this host: status (0: nothing), the beginning of the text, seconds."""
     begin = time.monotonic()
     body = question["body"].encode() if question["body"] else None
     request = urllib.request.Request(question["url"], data=body, headers={"Content-Type": "application/json"})
-    if question["token_file"] and (token := read(question["token_file"]).strip()):
+    token = read(question["token_file"]).strip() if question["token_file"] else ""
+    if token and has_the_port(question["url"], question["listener"]):
         request.add_unredirected_header("Authorization", "Bearer " + token)
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), NoRedirect)
     status, text, problem = 0, "", ""
     try:
-        with opener.open(request, timeout=question["seconds"]) as answer:
-            status, text = answer.status, answer.read(20_000).decode(errors="replace")
-    except urllib.error.HTTPError as refusal:
-        status, text = refusal.code, refusal.read(20_000).decode(errors="replace")
+        try:
+            answer = opener.open(request, timeout=question["seconds"])
+        except urllib.error.HTTPError as refusal:
+            answer = refusal
+        with answer:
+            status = answer.status
+            text = beginning(answer, begin + question["seconds"]).decode(errors="replace")
     except (OSError, ValueError) as failure:
         problem = str(getattr(failure, "reason", failure)) or type(failure).__name__
     except Exception as failure:  # http.client's own, such as a status line that is none
@@ -130,6 +159,12 @@ def folder(path):
 def memory():
     found = dict(re.findall(r"(\w+):\s+(\d+) kB", read("/proc/meminfo")))
     return {key: int(found.get(name, 0)) * 1024 for key, name in (("total", "MemTotal"), ("available", "MemAvailable"))}
+
+
+def addresses():
+    """The host's own addresses and names, without those that only it reaches."""
+    _, said, _ = run("hostname", "-I")
+    return sorted({*said.split(), socket.gethostname(), socket.getfqdn()})
 
 
 def synchronised():
@@ -166,7 +201,7 @@ def containers(names):
         state, host = one.get("State") or {}, one.get("HostConfig") or {}
         found.append(
             {
-                "name": one.get("Name", "").lstrip("/"),
+                "name": (one.get("Name") or "").lstrip("/"),
                 "labels": {
                     key.rpartition(".")[2]: value
                     for key, value in ((one.get("Config") or {}).get("Labels") or {}).items()
@@ -210,6 +245,7 @@ def main():
             "monotonic": time.monotonic(),
             "folders": {path: folder(path) for path in wanted["folders"]},
             "memory": memory(),
+            "addresses": addresses(),
             "compiler": next((path for path in map(shutil.which, COMPILERS) if path), ""),
             "answers": {name: part.result() for name, part in answers.items()},
             "journal": {unit: part.result() for unit, part in journals.items()},

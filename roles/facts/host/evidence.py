@@ -28,6 +28,8 @@ def run(*command):
     environment = {**os.environ, "LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive"}
     try:
         done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=30, env=environment)
+    except subprocess.TimeoutExpired:
+        return {"status": 124, "out": "", "err": command[0] + ": no answer within 30 s"}
     except (OSError, subprocess.SubprocessError):
         return {"status": 127, "out": "", "err": ""}
     return {"status": done.returncode, "out": done.stdout, "err": done.stderr}

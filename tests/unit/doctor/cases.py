@@ -74,6 +74,7 @@ WELL = Case(
         synchronised=True,
         compiler="/usr/bin/gcc",
         containers=(),
+        addresses=frozenset({"10.1.2.3", "172.17.0.1", "gpu-01"}),
     ),
     machine=parse_evidence(ONE_H100.with_driver().evidence()),
     listeners=(

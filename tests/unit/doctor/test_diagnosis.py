@@ -64,5 +64,6 @@ def test_a_host_of_which_nothing_can_be_said_has_a_reason_and_no_diagnosis() -> 
     assert reason_unknown(lost=False, settings_problems=(), readable=True) == ""
     assert "connection was lost" in reason_unknown(lost=True, settings_problems=(), readable=False)
     assert "vllm.prot" in reason_unknown(lost=False, settings_problems=("vllm.prot: unknown",), readable=False)
+    assert "_sudo" in reason_unknown(lost=False, settings_problems=(), readable=True, uid=1000)
     reason = reason_unknown(lost=False, settings_problems=(), readable=False)
     assert report(judged("gpu-01", [made("x")], [], reason)) == f"gpu-01: unknown: {reason}"

@@ -55,6 +55,23 @@ def test_a_vllm_that_takes_requests_and_answers_none(answers: dict[str, Answer])
     assert "engine-hangs" in found(with_answers(answers))
 
 
+LOAD = (
+    "Engine 000: Avg prompt throughput: 9.1 tokens/s, Avg generation throughput: {} tokens/s, "
+    "Running: 256 reqs, Waiting: 800 reqs"
+)
+
+
+@pytest.mark.parametrize(
+    ("rate", "ago", "name"), [("4000.0", 9, "engine-busy"), ("0.0", 9, "engine-hangs"), ("4000.0", 300, "engine-hangs")]
+)
+def test_a_vllm_with_a_long_queue_is_not_taken_for_one_that_hangs(rate: str, ago: float, name: str) -> None:
+    busy = with_unit(VLLM, UP, LOAD.format(rate), ago=ago)
+    names = found(with_answers({VLLM_HEALTH: DONE, VLLM_TOKEN: SILENCE}, busy))
+    assert set(names) == {name}
+    if name == "engine-busy":
+        assert "no restart" in names[name].remedy
+
+
 def test_a_unit_that_is_up_with_nobody_on_its_port() -> None:
     one = found(with_answers({VLLM_HEALTH: NOTHING, VLLM_TOKEN: NOTHING}))["engine-mute"]
     assert "the unit has been up for 58 min" in one.evidence
@@ -62,7 +79,7 @@ def test_a_unit_that_is_up_with_nobody_on_its_port() -> None:
 
 def test_a_vllm_that_is_healthy_by_its_own_word_and_fails_a_request() -> None:
     one = found(with_answers({VLLM_TOKEN: Answer(500, '{"error":\n"boom"}', "", 0.1)}))["engine-fails"]
-    assert one.evidence == ('a request for one token: 500 {"error": "boom"}',)
+    assert one.evidence == ('one token asked for, 500 answered {"error": "boom"}',)
 
 
 @pytest.mark.parametrize(
@@ -112,6 +129,14 @@ def test_a_port_that_somebody_else_has() -> None:
     assert "systemctl disable --now squatter.service" in one.remedy
     gone = found(replace(case, listeners=case.listeners[1:]))["vllm-port-taken"]
     assert gone.certainty == "likely"
+
+
+def test_a_container_that_publishes_the_port_is_stopped_and_not_docker() -> None:
+    proxy = Listener("0.0.0.0", 8000, 99, "docker-proxy", "docker.service")
+    case = vllm_says("OSError: [Errno 98] Address already in use")
+    remedy = found(replace(case, listeners=(*case.listeners[1:], proxy)))["vllm-port-taken"].remedy
+    assert "docker stop" in remedy
+    assert "disable" not in remedy
 
 
 def test_a_start_that_takes_its_time_is_told_with_its_last_line() -> None:

@@ -112,6 +112,8 @@ def test_the_hosts_own_memory() -> None:
     killed = "Out of memory: Killed process 4711 (VLLM::EngineCor) total-vm:1kB"
     assert found(with_seen(kernel=(killed,)))["out-of-memory"].certainty == "likely"
     assert "memory-low" in found(with_seen(memory_available=1 * GB))
+    own = "oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset=docker-4f.scope,task=python3,pid=7"
+    assert found(with_seen(kernel=(own,))) == {}, "a container at a limit of its own"
 
 
 def test_what_a_killed_server_left_on_a_card_is_found_by_pid() -> None:
@@ -120,6 +122,8 @@ def test_what_a_killed_server_left_on_a_card_is_found_by_pid() -> None:
     assert one.certainty == "certain"
     assert one.evidence == ("card 0: VLLM::EngineCore (pid 812) holds 71000 MiB",)
     assert "kill -9 812; systemctl restart vllm.service" in one.remedy
+    phase_1 = replace(with_apps(orphan), status={"serving": 1, "recorded": 1, "next_boot": [1]})
+    assert "systemctl restart ollama-text.service" in found(phase_1)["orphans-on-cards"].remedy
 
 
 def test_what_is_left_in_the_group_of_a_unit_that_is_down_is_an_orphan_too() -> None:

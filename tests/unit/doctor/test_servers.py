@@ -6,11 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from roles.doctor import questions
+from roles.doctor import diagnoses, questions
 from roles.doctor.case import Case
 from roles.doctor.diagnosis import in_order
 from roles.doctor.servers import LOADED, TAGS
 from roles.doctor.symptoms import Answer, Line, Unit
+from roles.facts.evidence import App
 from roles.facts.survey import Listener
 from roles.layout import (
     ADAPTER,
@@ -23,6 +24,7 @@ from roles.layout import (
     VLLM,
     VLLM_VISION,
 )
+from roles.preflight.findings import error
 from roles.site import site_from
 from tests.unit.doctor.cases import (
     ADAPTER_READY,
@@ -76,9 +78,20 @@ def test_an_adapter_that_does_not_run() -> None:
     assert "models: no backend" in one.evidence[1]
 
 
-@pytest.mark.parametrize(("answer", "name"), [(Answer(401, "", "", 0.0), "adapter-token"), (NOTHING, "adapter-mute")])
-def test_an_adapter_that_refuses_or_says_nothing(answer: Answer, name: str) -> None:
-    assert name in found(with_answers({ADAPTER_READY: answer}))
+def test_an_adapter_that_says_nothing() -> None:
+    assert "adapter-mute" in found(with_answers({ADAPTER_READY: NOTHING}))
+
+
+def test_an_adapter_that_does_not_take_the_token_of_its_own_host() -> None:
+    adapter = SITE.adapter.model_copy(update={"require_token": True})
+    site = SITE.model_copy(update={"adapter": adapter})
+    asked = {question.name: question for question in questions(site)}
+    protected = asked[f"{ADAPTER}:/api/version"]
+    assert (protected.token_file, protected.listener) == ("/etc/llm/credentials/adapter-token", "ollama-adapter")
+    assert [name for name, question in asked.items() if question.token_file] == [protected.name]
+    case = replace(with_answers({protected.name: Answer(401, "", "", 0.0)}), site=site)
+    assert found(case)["adapter-token"].certainty == "certain"
+    assert found(replace(with_answers({protected.name: DONE}), site=site)) == {}
 
 
 @pytest.mark.parametrize(
@@ -86,13 +99,16 @@ def test_an_adapter_that_refuses_or_says_nothing(answer: Answer, name: str) -> N
     [
         (FAILED, NOTHING, "ollama-down"),
         (UP, NOTHING, "ollama-mute"),
+        (UP, Answer(200, "[]", "", 0.0), "ollama-mute"),
+        (UP, Answer(200, '{"models": [{"name": "llava:7b"', "", 0.0), "ollama-mute"),
+        (UP, Answer(200, '{"models": [null, 3]}', "", 0.0), "ollama-model-missing"),
         (UP, models("llava:7b"), "ollama-model-missing"),
     ],
 )
 def test_ollama_vision(unit: Unit, tags: Answer, name: str) -> None:
     names = found(with_answers({f"{OLLAMA_VISION}:{TAGS}": tags}, with_unit(OLLAMA_VISION, unit, "its last words")))
     assert set(names) == {name}
-    if name == "ollama-model-missing":
+    if name == "ollama-model-missing" and "llava" in tags.text:
         assert "nomic-embed-text" in names[name].evidence[0]
 
 
@@ -157,6 +173,18 @@ def test_a_container_on_a_port_of_ours() -> None:
     assert "docker ps --filter publish=11434" in one.remedy
 
 
+def test_a_socket_whose_owner_nobody_sees_is_not_taken_for_somebody_elses() -> None:
+    blind = tuple(replace(one, pid=0, command="", unit="") for one in WELL.listeners)
+    assert found(replace(WELL, listeners=blind)) == {}
+
+
+def test_a_port_that_a_deploy_would_refuse_is_told_once() -> None:
+    squatter = Listener("0.0.0.0", 11434, 9, "python3", "squatter.service")
+    refusals = (error("port 11434", "held", "end it"), error("port 9090", "held", "end it"))
+    names = [one.name for one in diagnoses(replace(WELL, listeners=(squatter,), refusals=refusals))]
+    assert (names.count("port-taken"), names.count("deploy-refused")) == (1, 1)
+
+
 def test_a_host_that_was_never_deployed() -> None:
     assert set(found(replace(with_seen(units={}, answers={}), status={}, listeners=()))) == {"never-deployed"}
 
@@ -194,3 +222,12 @@ def test_the_vllm_for_pictures_is_told_with_its_own_settings() -> None:
     assert "vllm_vision.max_model_len = 10496" in names["context-too-long"].remedy
     assert names["context-too-long"].cause.endswith("(for pictures)")
     assert names["adapter-503"].evidence[1] == f"{VLLM_VISION} is failed"
+
+
+def test_a_card_and_a_port_of_the_second_vllm_are_looked_at_too() -> None:
+    case = with_unit(VLLM_VISION, FAILED, "x", case=on_vllm())
+    orphan = App(case.machine.cards[0].uuid, 812, "VLLM::EngineCore", 30_000, "")
+    squatter = Listener("0.0.0.0", case.site.ollama.vision.loopback_port, 9, "python3", "squatter.service")
+    names = found(replace(case, machine=replace(case.machine, apps=(orphan,)), listeners=(*case.listeners, squatter)))
+    assert names["orphans-on-cards"].remedy.endswith(f"systemctl restart {VLLM_VISION}")
+    assert "ollama.vision.loopback_port" in names["port-taken"].cause

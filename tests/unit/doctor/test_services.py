@@ -33,6 +33,8 @@ def asking(
         (asking("http://host.docker.internal:11434", extra=()), "it does not know the name host.docker.internal"),
         (asking(OLLAMA_HOST="host.docker.internal:8000"), "port 8000 is vLLM itself"),
         (asking("http://host.docker.internal:99999"), "not on 0"),
+        (asking("http://[host"), "not on 0"),
+        (asking("http://10.1.2.3:8000"), "port 8000 is vLLM itself"),
     ],
 )
 def test_a_service_that_asks_the_wrong_server(container: Container, words: str) -> None:
@@ -50,11 +52,25 @@ def test_a_service_that_asks_the_wrong_server(container: Container, words: str) 
         asking("http://localhost:11434", network="host", extra=()),
         asking("http://172.17.0.1:11434", extra=()),
         asking("https://ollama.example.org/api"),
+        asking(OLLAMA_HOST="0.0.0.0:11434"),
+        asking("http://172.20.5.9:8080"),
+        asking("http://host.docker.internal:11434", network="container:4f", extra=()),
         asking(OLLAMA_URL=""),
     ],
 )
 def test_a_service_that_asks_right_or_elsewhere_is_left_alone(container: Container) -> None:
     assert found(with_seen(containers=(container,))) == {}
+
+
+def test_a_password_in_an_address_is_not_told() -> None:
+    told = found(with_seen(containers=(asking("http://me:pw5ecret@localhost:11434"),)))["service-points-wrong"]
+    assert "pw5ecret" not in str(told)
+
+
+@pytest.mark.parametrize(("health", "restarts", "ill"), [("unhealthy", 0, True), ("", 7, True), ("healthy", 1, False)])
+def test_a_service_that_is_not_well_itself(health: str, restarts: int, ill: bool) -> None:
+    container = replace(asking("http://host.docker.internal:11434"), health=health, restarts=restarts)
+    assert ("service-not-well" in found(with_seen(containers=(container,)))) is ill
 
 
 def test_a_service_of_the_project_is_pointed_back_by_a_deploy() -> None:

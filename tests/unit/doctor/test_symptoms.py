@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +50,19 @@ class Served(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if self.path == "/slow":
             time.sleep(1.5)
+        if self.path == "/dribble":
+            self.send_response(200)
+            self.end_headers()
+            for _ in range(20):
+                try:
+                    self.wfile.write(b"x")
+                    self.wfile.flush()
+                except OSError:
+                    return
+                time.sleep(0.2)
+            return
         body = json.dumps({"token": self.headers["Authorization"], "body": self._body()}).encode() * (
-            1 if self.path != "/long" else 2000
+            1 if self.path != "/long" else 20_000
         )
         self.send_response({"/bad": 503, "/moved": 302}.get(self.path, 200))
         self.send_header("Location", "/")
@@ -68,9 +79,14 @@ class Served(BaseHTTPRequestHandler):
         pass
 
 
+def comm() -> str:
+    """This process as `ss` names it."""
+    return Path("/proc/self/comm").read_text().strip()
+
+
 @contextmanager
 def server() -> Iterator[str]:
-    with HTTPServer(("127.0.0.1", 0), Served) as http:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Served) as http:
         threading.Thread(target=http.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{http.server_port}"
         http.shutdown()
@@ -153,7 +169,9 @@ def test_the_host_is_asked_about_its_servers_and_every_answer_ends(programs: Pat
     token.write_text("abc\n")
     with server() as url:
         asked = [
-            Question("plain", f"{url}/", '{"a": 1}', str(token)),
+            Question("plain", f"{url}/", '{"a": 1}', str(token), listener=comm()),
+            Question("another", f"{url}/", token_file=str(token), listener="ollama-adapter"),
+            Question("dribble", f"{url}/dribble", seconds=0.5),
             Question("bad", f"{url}/bad"),
             Question("moved", f"{url}/moved"),
             Question("long", f"{url}/long"),
@@ -161,9 +179,11 @@ def test_the_host_is_asked_about_its_servers_and_every_answer_ends(programs: Pat
             Question("nobody", "http://127.0.0.1:9/"),
         ]
         seen = parse_symptoms(looked(programs, questions=[asdict(question) for question in asked])).answers
-    assert seen["plain"].json() == {"token": "Bearer abc", "body": '{"a": 1}'}
+    assert seen["plain"].object() == {"token": "Bearer abc", "body": '{"a": 1}'}
+    assert seen["another"].object()["token"] is None, "who has the port is not who should get it"
+    assert seen["dribble"].seconds < 3
     assert (seen["bad"].status, seen["moved"].status) == (503, 302)
-    assert len(seen["long"].text) == 20_000
+    assert len(seen["long"].text) == 400_000
     assert seen["slow"].timed_out
     assert (seen["nobody"].status, "refused" in seen["nobody"].error, seen["nobody"].timed_out) == (0, True, False)
 
@@ -191,13 +211,9 @@ def test_what_is_no_answer_of_the_script_is_none() -> None:
     assert fact.process(['{"units": 3}']) is None
 
 
-def test_vllm_alone_is_asked_for_a_token_and_the_adapters_token_is_read_on_the_host() -> None:
+def test_vllm_alone_is_asked_for_a_token() -> None:
     bodies = {question.name: question.body for question in questions(SITE) if question.body}
     assert set(bodies) == {"vllm.service:a token"}
     assert json.loads(bodies["vllm.service:a token"]) == {"model": "llm", "prompt": "1", "max_tokens": 1}
-    locked = SITE.model_copy(update={"adapter": SITE.adapter.model_copy(update={"require_token": True})})
-    assert [question.token_file for question in questions(locked) if question.token_file] == [
-        "/etc/llm/credentials/adapter-token"
-    ]
     assert "/var/lib/llm/hub" in folders(SITE)
     assert "OLLAMA_BASE_URL" in VARIABLES

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from roles.doctor import shape_of_text_model
-from roles.doctor.vram import needed_fraction, safe_context, safe_fraction, worked_out
+from roles.doctor.vram import WorkedOut, needed_fraction, safe_context, safe_fraction, worked_out
 from roles.facts.evidence import App
 from roles.facts.survey import ModelSeen
 from tests.fake_models import LLAMA_2_7B
@@ -119,5 +119,11 @@ def test_what_starts_is_worked_out_from_the_models_files_and_what_others_hold_of
     )
     full = replace(crowded, machine=replace(case.machine, apps=(replace(others, memory=75_000),)))
     assert any("no setting has this model start" in one for one in found(full)["cards-memory-taken"].evidence)
-    assert worked_out(replace(case, shape=shape)) == "", "alone on the card it starts as it is set"
+    assert worked_out(replace(case, shape=shape)) == WorkedOut(True, ""), "alone on the card it starts as it is set"
+    slices = replace(case.machine, cards=(replace(case.machine.cards[0], mig=True),))
+    assert worked_out(replace(case, shape=shape, machine=slices)) is None
+    failed = replace(full, seen=vllm_says(ALLOCATION).seen)
+    remedy = found(failed)["cards-out-of-memory"].remedy
+    assert remedy.startswith("the model does not fit")
+    assert "max_model_len" not in remedy
     assert shape_of_text_model(None) is shape_of_text_model(ModelSeen("{}", {})) is None
