@@ -1,10 +1,11 @@
-"""The doctor on real hosts: each fault is made, found with its evidence, and its own command is what mends it.
+"""The doctor on real hosts: each fault is made, and found with its evidence; of servers that were stopped its own command is typed.
 
 Faults of cards and of the clock cannot be made here (tests/unit/doctor); cards that are played: test_deploy_with_cards.py.
 """
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -57,6 +58,13 @@ def wait_until(host: Host, command: str, timeout_s: float = 120.0) -> None:
         time.sleep(1)
 
 
+def for_the_host(remedy: str) -> str:
+    """The systemctl commands that a remedy names, as somebody types them on the host."""
+    found = re.findall(r"systemctl (?:start|restart|reset-failed)(?: (?!on\b)[\w.-]+)+", remedy)
+    assert found, remedy
+    return "; ".join(found)
+
+
 @contextmanager
 def vllm_told(host: Host, *lines: str) -> Iterator[None]:
     """vLLM is started with further lines in its settings, and afterwards again as it was, until it serves."""
@@ -107,7 +115,9 @@ def test_servers_that_were_stopped_or_whose_port_somebody_has(operator: Operator
     try:
         names = diagnosed(operator, host)
     finally:
-        host.ssh("systemctl stop squatter; systemctl start ollama-vision ollama-adapter.socket ollama-adapter.service")
+        host.ssh("systemctl stop squatter")
+    for name in ("adapter-down", "ollama-down"):
+        host.ssh(for_the_host(names[name]["remedy"]), timeout=120)
     assert "squatter.service" in names["port-taken"]["evidence"][0]
     assert "systemctl disable --now squatter.service" in names["port-taken"]["remedy"]
     assert {"adapter-down", "ollama-down"} <= set(names)
@@ -124,10 +134,8 @@ def test_a_vllm_that_hangs_and_one_that_was_stopped(operator: Operator, served: 
         host.ssh("systemctl kill --signal=CONT vllm")
     assert next(iter(names)) == "engine-hangs"
     host.ssh("systemctl stop vllm", timeout=120)
-    try:
-        names = diagnosed(operator, host)
-    finally:
-        host.ssh("systemctl start vllm", timeout=300)
+    names = diagnosed(operator, host)
+    host.ssh(for_the_host(names["vllm-stopped"]["remedy"]), timeout=300)
     assert next(iter(names)) == "vllm-stopped"
     assert any("/ready on 11434: 503" in line for line in names["adapter-503"]["evidence"])
     assert names["adapter-503"]["remedy"].startswith("see what vLLM's own entry says")
