@@ -31,6 +31,7 @@ RUNS = {"hosts": "lab and not slow", "others": "not lab and not slow"}  # by nam
 FAILED = 1  # pytest's own: tests ran, and some failed
 FEW = 3  # files of tests; when tests of more have failed, it is no matter of being late
 LISTED = 20
+JUNIT = ("-o", "junit_family=xunit1")  # tests record properties, which the newer family has no place for
 NOTHING_CHOSEN = 5  # pytest's own; with `-k` one of the runs may have no test
 WORDS = {0: "passed", NOTHING_CHOSEN: "no test was chosen"}
 
@@ -75,7 +76,7 @@ def run(marks: Mapping[str, str], words: Sequence[str]) -> int:
 
 def _start(expression: str, words: Sequence[str], cache: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "pytest", "-m", expression, "-o", f"cache_dir={cache}", f"--junitxml={cache}.xml", *words],
+        [sys.executable, "-m", "pytest", "-m", expression, "-o", f"cache_dir={cache}", *JUNIT, f"--junitxml={cache}.xml", *words],
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
