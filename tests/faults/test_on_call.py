@@ -91,7 +91,7 @@ def test_ask_the_doctor_first(host: Host, engineer: Engineer, record: Record) ->
     host.ssh("systemctl stop vllm", timeout=120)
     said = engineer.types(DOCTOR, command, status=3)
     assert "1. vLLM does not run in Phase 2  (likely: vllm-stopped)" in said
-    remedy = next(line.partition("-> ")[2] for line in said.splitlines() if "-> " in line)
+    remedy = next(line.strip() for line in said.splitlines() if line.strip().startswith("-> ")).removeprefix("-> ")
     assert remedy.startswith("systemctl start vllm on the host")
     host.ssh("systemctl start vllm", timeout=300)
     assert f"{host.name}: nothing wrong found" in engineer.types(DOCTOR, command)
