@@ -18,7 +18,7 @@ from tests.verify.seen import Listener
 from tests.verify.targets import Target
 from tests.verify.web import Endpoint
 
-PHASE_2_JOBS = ("adapter", "vllm")
+PHASE_2_JOBS = ("adapter", "vllm", "adapter-vision", "vllm-vision")
 
 
 @pytest.fixture

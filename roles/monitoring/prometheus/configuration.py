@@ -44,7 +44,7 @@ def prometheus_file(site: Site, name: str) -> str:
     """What is asked."""
     settings = site.monitoring
     adapter, ollama = reachable_address(site.adapter.address), reachable_address(site.ollama.address)
-    both = site.prepares_phase_2
+    both, sees = site.prepares_phase_2, site.vision_on_vllm
     return render(
         __file__,
         "prometheus.yml",
@@ -57,6 +57,8 @@ def prometheus_file(site: Site, name: str) -> str:
         blackbox=_at(settings.blackbox.address, settings.blackbox.port),
         vllm=f"127.0.0.1:{site.vllm.port}" if both else "",
         adapter=f"{adapter}:{site.adapter.port}",
+        vllm_vision=f"127.0.0.1:{site.vllm_vision.port}" if sees else "",
+        adapter_vision=f"{ollama}:{site.ollama.vision.port}" if sees else "",
         token=PLACE_OF_CREDENTIALS.format(unit=PROMETHEUS) if site.adapter.require_token else "",
         probes={
             "text": f"http://{adapter if both else ollama}:{site.ollama.text.port}/api/tags",
