@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 MINUTES = 1600  # 26 hours: longer than any rule waits
 Series = dict[str, str]
+Values = TypeVar("Values")
 
 VLLM, CARD = 'job="vllm",model_name="llm",engine="0"', 'gpu="0",UUID="GPU-8f1c",modelName="NVIDIA H100 80GB HBM3"'
 ROOT = 'device="/dev/vda1",fstype="ext4",mountpoint="/"'
@@ -98,7 +101,7 @@ PHASE_2: Series = {**EVERYWHERE, **in_phase(2, 2), **targets(1, "vllm", "adapter
 PHASE_1: Series = {**EVERYWHERE, **in_phase(1, 1), **targets(0, "vllm", "adapter")}
 
 
-def of_vision(series: Series) -> Series:
+def of_vision(series: Mapping[str, Values]) -> dict[str, Values]:
     """The same of the vLLM that sees and of its adapter; both vLLMs call their model alike."""
     return {
         name.replace('job="vllm"', 'job="vllm-vision"').replace('job="adapter"', 'job="adapter-vision"'): values
@@ -171,7 +174,7 @@ FAULTS: dict[str, Fault] = {
 }
 # By alert, what is otherwise on a host with vision on vLLM: what is wrong is wrong with 11435 alone.
 FAULTS_OF_VISION: dict[str, Fault] = {
-    alert: Fault(of_vision({**FAULTS[alert].changed}), world=SEES)
+    alert: Fault(of_vision(FAULTS[alert].changed), world=SEES)
     for alert in (
         "VllmDown", "VllmTimeToFirstToken", "VllmKvCacheFull", "VllmPreemptions", "VllmEngineErrors",
         "AdapterDown", "AdapterErrors", "AdapterUpstreamDown",
