@@ -59,7 +59,7 @@ def prometheus_file(site: Site, name: str) -> str:
         adapter=f"{adapter}:{site.adapter.port}",
         vllm_vision=f"127.0.0.1:{site.vllm_vision.port}" if sees else "",
         adapter_vision=f"{ollama}:{site.ollama.vision.port}" if sees else "",
-        token=PLACE_OF_CREDENTIALS.format(unit=PROMETHEUS) if site.adapter.require_token else "",
+        token=PLACE_OF_CREDENTIALS.format(unit=PROMETHEUS) if site.asks_for_token else "",
         probes={
             "text": f"http://{adapter if both else ollama}:{site.ollama.text.port}/api/tags",
             "vision": f"http://{ollama}:{site.ollama.vision.port}/api/tags",
@@ -79,7 +79,7 @@ def blackbox_file(site: Site) -> str:
             "text": [_listed(name) for name in sorted(both_phases)] or ['"models"'],
             "vision": [_listed(canonical(name)) for name in site.ollama.vision.models] or ['"models"'],
         },
-        token=PLACE_OF_CREDENTIALS.format(unit=BLACKBOX) if site.adapter.require_token else "",
+        token=PLACE_OF_CREDENTIALS.format(unit=BLACKBOX) if site.asks_for_token else "",
     )
 
 
