@@ -113,6 +113,7 @@ def mirrors(site: Site) -> dict[str, str]:
         "distribution": wanted.distribution,
         "ollama_releases": wanted.ollama_releases,
         "ollama_registry": wanted.ollama_registry,
+        **({"grafana_releases": wanted.grafana_releases} if site.monitoring.shows_dashboards else {}),
         **({"docker": wanted.docker} if site.docker.source == "docker" else {}),
         **({"cuda_repositories": wanted.cuda_repositories} if site.gpu == "nvidia" else {}),
         **(

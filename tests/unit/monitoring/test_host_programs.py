@@ -233,7 +233,8 @@ def test_the_servers_are_asked_for_the_models_that_they_have_in_both_phases() ->
 def test_only_mirrors_that_a_deploy_of_the_host_uses_are_watched() -> None:
     assert "cuda_repositories" in mirrors(site())
     cpu = mirrors(site(gpu="none", docker={"source": "distribution"}, phase=1, prepare="phase1"))
-    assert set(cpu) == {"ollama_releases", "ollama_registry"}
+    assert set(cpu) == {"ollama_releases", "ollama_registry", "grafana_releases"}
+    assert "grafana_releases" not in mirrors(site(monitoring={"grafana": {"enabled": False}}))
     assert mirrors(site(monitoring={"watch_mirrors": False})) == {}
     told = json.loads(configuration(site(phase=1), "x")["metrics.json"])
     assert told["phase"] == 1
