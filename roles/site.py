@@ -87,6 +87,11 @@ class Site(Settings):
         return self.vision == "vllm" and self.prepares_phase_2
 
     @property
+    def asks_for_token(self) -> bool:
+        """Whether clients are asked for a token: by the adapter. A host for Phase 1 alone has none, and no such file."""
+        return self.adapter.require_token and self.prepares_phase_2
+
+    @property
     def vision_models(self) -> tuple[str, ...]:
         """The names that 11435 knows in Phase 2, each once: those of Phase 1, and what else vLLM is asked for by."""
         known = {canonical(name) for name in self.ollama.vision.models}

@@ -81,7 +81,7 @@ def checks(site: Site) -> dict[str, str]:
         )
         for unit, (service, address, port, names) in asked.items()
     }
-    if site.adapter.require_token:
+    if site.asks_for_token:
         # As a service it has the token as a credential; by hand root reads it where it lies.
         commands[ADAPTER] += f' --token-file "${{CREDENTIALS_DIRECTORY:-{CREDENTIALS}}}/{TOKEN_NAME}"'
     return commands
@@ -89,5 +89,5 @@ def checks(site: Site) -> dict[str, str]:
 
 def check_unit(site: Site) -> str:
     """The unit of llm-check."""
-    token = f"{TOKEN_NAME}:{ADAPTER_TOKEN}" if site.adapter.require_token else ""
+    token = f"{TOKEN_NAME}:{ADAPTER_TOKEN}" if site.asks_for_token else ""
     return render(__file__, "llm-check.service", libexec=LIBEXEC, token=token)

@@ -125,7 +125,7 @@ def judged(site: Site, seen: Evidence) -> list[Finding]:
     if survey is None:
         return [without_survey()]
     token, no_token = secret_or_finding(site.vllm.hub_token, site.prepares_phase_2)
-    clients_token, no_clients_token = secret_or_finding(site.adapter.token, site.adapter.require_token)
+    clients_token, no_clients_token = secret_or_finding(site.adapter.token, site.asks_for_token)
     password, no_password = secret_or_finding(site.monitoring.grafana.password, site.monitoring.shows_dashboards)
     missing = needs(site, survey.present, {})
     asked = questions(site, missing, token, survey.os, survey.os_version, survey.codename, DOCKER in survey.present)

@@ -137,9 +137,8 @@ def token_findings(site: Site, survey: Survey, token: str | None) -> list[Findin
 
     :param token: what the controller has.
     """
-    settings = site.adapter
-    source = settings.token
-    if not settings.require_token:
+    source = site.adapter.token
+    if not site.asks_for_token:
         return []
     if token is None and ADAPTER_TOKEN not in survey.present:
         return [
@@ -190,7 +189,7 @@ def _reach(site: Site) -> Iterator[Finding]:
         yield note(
             "exposure",
             f"{site.adapter.port} and {site.ollama.vision.port} answer on every network of the host, without a password"
-            f"{asked if site.adapter.require_token else ''}; adapter.address and ollama.address narrow that",
+            f"{asked if site.asks_for_token else ''}; adapter.address and ollama.address narrow that",
         )
     alone = "" if site.prepares_phase_2 else "; vLLM and the adapter are not prepared: no card here can run them"
     yield note("phase", f"the host will come up in {PHASE_TARGETS[site.phase]} at every boot{alone}")

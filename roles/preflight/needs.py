@@ -66,7 +66,7 @@ def paths_to_look_for(site: Site) -> list[str]:
     models = [ollama_manifest("text", m) for m in site.ollama.text.models]
     models += [ollama_manifest("vision", m) for m in site.ollama.vision.models]
     releases = [uv_release(), vllm_release(site), adapter_release(), ollama_release(site)]
-    secrets = [ADAPTER_TOKEN] if site.adapter.require_token else []
+    secrets = [ADAPTER_TOKEN] if site.asks_for_token else []
     if site.monitoring.shows_dashboards:
         releases.append(grafana_release(site))
         secrets.append(GRAFANA_PASSWORD)

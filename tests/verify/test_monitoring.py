@@ -18,7 +18,7 @@ from tests.verify.seen import Listener
 from tests.verify.targets import Target
 from tests.verify.web import Endpoint
 
-PHASE_2_JOBS = ("adapter", "vllm")
+PHASE_2_JOBS = {"adapter", "vllm", "adapter-vision", "vllm-vision"}
 
 
 @pytest.fixture
@@ -76,10 +76,22 @@ def test_the_configuration_is_the_one_that_deploy_wrote(
     expect("files below /etc/llm/prometheus that differ", {"files": []}, {"files": wrong})
 
 
+def jobs_that_answer(site: Site) -> set[str]:
+    """By the settings alone, what Prometheus has to ask and what has to answer it in the host's phase."""
+    jobs = {"prometheus", "node", "blackbox", "blackbox-exporter"}
+    if site.gpu == "nvidia":
+        jobs |= {"dcgm"}
+    if site.phase == 2:
+        jobs |= {"vllm", "adapter"}
+        if site.vision_on_vllm:
+            jobs |= {"vllm-vision", "adapter-vision"}
+    return jobs
+
+
 def test_everything_that_serves_in_this_phase_is_seen(
     site: Site, stack: dict[str, Listening], prometheus: Endpoint, expect: Expect
 ) -> None:
-    silent = () if site.phase == 2 else PHASE_2_JOBS
+    wanted, silent = jobs_that_answer(site), set() if site.phase == 2 else PHASE_2_JOBS
 
     def health() -> dict[str, str]:
         found = prometheus.get("/api/v1/targets?state=active").json()["data"]["activeTargets"]
@@ -87,7 +99,8 @@ def test_everything_that_serves_in_this_phase_is_seen(
         return {name: state for name, state in named.items() if name.split()[0] not in silent}
 
     seen = settled(site, health, "up")
-    assert {"node", "blackbox", "prometheus"} <= {name.split()[0] for name in seen}
+    jobs = sorted({name.split()[0] for name in seen})
+    expect("jobs of Prometheus; journalctl -u prometheus", {"jobs": sorted(wanted)}, {"jobs": jobs})
     expect("targets; journalctl -u prometheus", dict.fromkeys(seen, "up"), seen)
 
 

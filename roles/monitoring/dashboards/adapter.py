@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from roles.monitoring.dashboards.expressions import ERROR_SHARE, IN_PHASE_1, REQUESTS, STATUS_COLOURS
+from roles.monitoring.dashboards.expressions import ERROR_SHARE, IN_PHASE_1, OF_ADAPTER, REQUESTS, STATUS_COLOURS
 from roles.monitoring.dashboards.panels import (
     BLUE,
     GREEN,
@@ -50,21 +50,21 @@ PAGE = Page(
                 stat(
                     "In flight",
                     "Requests that are being answered.",
-                    "sum(ollama_adapter_requests_in_flight)",
+                    f"sum(ollama_adapter_requests_in_flight{OF_ADAPTER})",
                     steps=((None, BLUE),),
                     none=IN_PHASE_1,
                 ),
                 stat(
                     "Connections",
                     "Of clients.",
-                    "sum(ollama_adapter_client_connections)",
+                    f"sum(ollama_adapter_client_connections{OF_ADAPTER})",
                     steps=((None, BLUE),),
                     none=IN_PHASE_1,
                 ),
                 table(
                     "Version",
                     "Of the adapter.",
-                    "ollama_adapter_info",
+                    f"ollama_adapter_info{OF_ADAPTER}",
                     {"version": "version", "instance": "where"},
                     none=IN_PHASE_1,
                     width=5,
@@ -108,21 +108,26 @@ PAGE = Page(
                 graph(
                     "Time to the first token",
                     "From a request's head to the first bytes of a streamed answer.",
-                    quantiles("ollama_adapter_time_to_first_token_seconds_bucket", (0.5, 0.95, 0.99)),
+                    quantiles(f"ollama_adapter_time_to_first_token_seconds_bucket{OF_ADAPTER}", (0.5, 0.95, 0.99)),
                     "s",
                     none="no stream",
                 ),
                 graph(
                     "Time between tokens",
                     "The mean of each streamed answer.",
-                    quantiles("ollama_adapter_inter_token_latency_seconds_bucket", (0.5, 0.95, 0.99)),
+                    quantiles(f"ollama_adapter_inter_token_latency_seconds_bucket{OF_ADAPTER}", (0.5, 0.95, 0.99)),
                     "s",
                     none="no stream",
                 ),
                 graph(
                     "Whole answer, p95 by route",
                     "From a request's head to the end of its answer.",
-                    [Query(quantile(0.95, "ollama_adapter_request_duration_seconds_bucket", "route"), "{{route}}")],
+                    [
+                        Query(
+                            quantile(0.95, f"ollama_adapter_request_duration_seconds_bucket{OF_ADAPTER}", "route"),
+                            "{{route}}",
+                        )
+                    ],
                     "s",
                     none=IN_PHASE_1,
                 ),
@@ -135,15 +140,15 @@ PAGE = Page(
                 graph(
                     "Tokens generated, by model",
                     "In a second.",
-                    [Query(rate("ollama_adapter_output_tokens_total", "model"), "{{model}}")],
+                    [Query(rate(f"ollama_adapter_output_tokens_total{OF_ADAPTER}", "model"), "{{model}}")],
                     "suffix:tok/s",
                     stacked=True,
                     none=IN_PHASE_1,
                 ),
                 graph(
                     "Upstreams that answer",
-                    "1 where the health check succeeds: vLLM, its replicas, Ollama Vision.",
-                    [Query("ollama_adapter_upstream_up", "{{upstream}} {{url}}")],
+                    "1 where the health check succeeds: vLLM, its replicas, what serves 11435, and what stands behind that.",
+                    [Query("ollama_adapter_upstream_up", "{{job}}: {{upstream}} {{url}}")],
                     "short",
                     steps=((None, GREEN), (1, GREEN)),
                     top=1.2,
@@ -152,7 +157,7 @@ PAGE = Page(
                 graph(
                     "On their way to upstreams",
                     "Requests at this moment.",
-                    [Query("ollama_adapter_upstream_requests_in_flight", "{{upstream}} {{url}}")],
+                    [Query("ollama_adapter_upstream_requests_in_flight", "{{job}}: {{upstream}} {{url}}")],
                     "short",
                     none=IN_PHASE_1,
                 ),

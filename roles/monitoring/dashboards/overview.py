@@ -9,7 +9,11 @@ from roles.monitoring.dashboards.expressions import (
     ERROR_SHARE,
     HIT_RATE,
     IN_PHASE_1,
+    KV_CACHE,
+    KV_CACHE_OF,
     NO_CARD,
+    OF_ADAPTER,
+    OF_VLLM,
     REQUESTS,
     STATUS_COLOURS,
 )
@@ -59,7 +63,7 @@ PAGE = Page(
                 ),
                 stat(
                     "Vision answers (11435)",
-                    "Whether Ollama Vision lists all models that it should, as a client sees it.",
+                    "Whether 11435 lists all models that it should, as a client sees it.",
                     'probe_success{server="vision"}',
                     words=UP,
                     filled=True,
@@ -90,7 +94,7 @@ PAGE = Page(
                 stat(
                     "First token, p95",
                     "From a request's head to the first bytes of a streamed answer, as clients of the adapter see it.",
-                    quantiles("ollama_adapter_time_to_first_token_seconds_bucket", (0.95,))[0].expr,
+                    quantiles(f"ollama_adapter_time_to_first_token_seconds_bucket{OF_ADAPTER}", (0.95,))[0].expr,
                     "s",
                     steps=((None, GREEN), (2, ORANGE), (5, RED)),
                     none="no stream",
@@ -98,7 +102,7 @@ PAGE = Page(
                 stat(
                     "Tokens",
                     "Generated in a second, over all requests.",
-                    rate("ollama_adapter_output_tokens_total"),
+                    rate(f"ollama_adapter_output_tokens_total{OF_ADAPTER}"),
                     "suffix:tok/s",
                     steps=((None, BLUE),),
                     decimals=0,
@@ -121,7 +125,7 @@ PAGE = Page(
                 graph(
                     "Time to the first token",
                     "Of streamed answers, as clients of the adapter see it. The dashed line is the alert's bound as delivered.",
-                    quantiles("ollama_adapter_time_to_first_token_seconds_bucket"),
+                    quantiles(f"ollama_adapter_time_to_first_token_seconds_bucket{OF_ADAPTER}"),
                     "s",
                     steps=((None, GREEN), (5, RED)),
                     none="no stream",
@@ -129,7 +133,7 @@ PAGE = Page(
                 graph(
                     "Tokens generated",
                     "In a second. What was read – prompts are longer than answers – is on the page of vLLM.",
-                    [Query(rate("ollama_adapter_output_tokens_total", "model"), "{{model}}")],
+                    [Query(rate(f"ollama_adapter_output_tokens_total{OF_ADAPTER}", "model"), "{{model}}")],
                     "suffix:tok/s",
                     stacked=True,
                     none=IN_PHASE_1,
@@ -143,8 +147,8 @@ PAGE = Page(
                     "Queue of vLLM",
                     "Requests that are computed, and those that wait for room. A queue that stays is a host too small.",
                     [
-                        Query("sum(vllm:num_requests_running)", "running"),
-                        Query("sum(vllm:num_requests_waiting)", "waiting"),
+                        Query(f"sum(vllm:num_requests_running{OF_VLLM})", "running"),
+                        Query(f"sum(vllm:num_requests_waiting{OF_VLLM})", "waiting"),
                     ],
                     "short",
                     colours={"running": GREEN, "waiting": ORANGE},
@@ -153,7 +157,7 @@ PAGE = Page(
                 graph(
                     "KV cache in use",
                     "Share of vLLM's memory for contexts. At 100 % requests wait or are put back.",
-                    [Query("max by (model_name) (vllm:kv_cache_usage_perc)", "{{model_name}}")],
+                    [Query(KV_CACHE, KV_CACHE_OF)],
                     "percentunit",
                     steps=((None, GREEN), (0.95, RED)),
                     top=1,

@@ -72,9 +72,12 @@ def quantiles(histogram: str, shares: Sequence[float] = (0.5, 0.95)) -> list[Que
     return [Query(quantile(share, histogram), f"p{share * 100:g}") for share in shares]
 
 
-def mean(histogram: str) -> str:
-    """What a histogram's recent values come to on average, exactly. :param histogram: without `_bucket`."""
-    return f"{rate(f'{histogram}_sum')} / ({rate(f'{histogram}_count')} > 0)"
+def mean(histogram: str, selected: str = "") -> str:
+    """What a histogram's recent values come to on average, exactly.
+
+    :param histogram: without `_bucket`. selected: labels in braces.
+    """
+    return f"{rate(f'{histogram}_sum{selected}')} / ({rate(f'{histogram}_count{selected}')} > 0)"
 
 
 def stat(

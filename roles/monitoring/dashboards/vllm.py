@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from roles.monitoring.dashboards.expressions import HIT_RATE, IN_PHASE_1
+from roles.monitoring.dashboards.expressions import HIT_RATE, IN_PHASE_1, KV_CACHE, KV_CACHE_OF, OF_VLLM
 from roles.monitoring.dashboards.panels import (
     BLUE,
     GREEN,
@@ -25,20 +25,25 @@ from roles.monitoring.dashboards.panels import (
 
 def stage(title: str, description: str, metric: str) -> Panel:
     """A histogram of seconds as p50, p95 and p99."""
-    return graph(title, description, quantiles(f"vllm:{metric}_bucket", (0.5, 0.95, 0.99)), "s", none=IN_PHASE_1)
+    return graph(
+        title, description, quantiles(f"vllm:{metric}_bucket{OF_VLLM}", (0.5, 0.95, 0.99)), "s", none=IN_PHASE_1
+    )
 
 
 def coarse_stage(title: str, description: str, metric: str) -> Panel:
     """One whose smallest bucket is 0.3 s: where most are quicker, its quantiles tell nothing but that, and the mean does."""
     told = f"{description} The mean is exact; quantiles below 0.3 s are not, vLLM counts no finer."
-    queries = [Query(mean(f"vllm:{metric}"), "mean"), *quantiles(f"vllm:{metric}_bucket", (0.95, 0.99))]
+    queries = [
+        Query(mean(f"vllm:{metric}", OF_VLLM), "mean"),
+        *quantiles(f"vllm:{metric}_bucket{OF_VLLM}", (0.95, 0.99)),
+    ]
     return graph(title, told, queries, "s", none=IN_PHASE_1)
 
 
 PAGE = Page(
     "vllm",
     "GPU inference host: vLLM",
-    "vLLM of this host, from the inside. In Phase 1 it does not run and everything here is empty.",
+    "vLLM behind 11434, from the inside; of one behind 11435 the KV cache. In Phase 1 none runs and everything here is empty.",
     (
         Row(
             4,
@@ -51,18 +56,23 @@ PAGE = Page(
                     filled=True,
                     none=IN_PHASE_1,
                 ),
-                stat("Running", "Requests that are computed.", "sum(vllm:num_requests_running)", none=IN_PHASE_1),
+                stat(
+                    "Running",
+                    "Requests that are computed.",
+                    f"sum(vllm:num_requests_running{OF_VLLM})",
+                    none=IN_PHASE_1,
+                ),
                 stat(
                     "Waiting",
                     "Requests that wait for room in the KV cache or in the batch.",
-                    "sum(vllm:num_requests_waiting)",
+                    f"sum(vllm:num_requests_waiting{OF_VLLM})",
                     steps=((None, GREEN), (1, ORANGE), (20, RED)),
                     none=IN_PHASE_1,
                 ),
                 stat(
                     "Generated",
                     "Tokens in a second.",
-                    rate("vllm:generation_tokens_total"),
+                    rate(f"vllm:generation_tokens_total{OF_VLLM}"),
                     "suffix:tok/s",
                     decimals=0,
                     steps=((None, BLUE),),
@@ -71,7 +81,7 @@ PAGE = Page(
                 gauge(
                     "KV cache",
                     "Share in use.",
-                    [Query("max(vllm:kv_cache_usage_perc)", "in use")],
+                    [Query(f"max(vllm:kv_cache_usage_perc{OF_VLLM})", "in use")],
                     steps=((None, GREEN), (0.8, ORANGE), (0.95, RED)),
                 ),
                 gauge(
@@ -114,8 +124,8 @@ PAGE = Page(
                     "Requests",
                     "Computed, and waiting by reason: `capacity` for room, `deferred` put off for another cause.",
                     [
-                        Query("sum(vllm:num_requests_running)", "running"),
-                        Query("sum by (reason) (vllm:num_requests_waiting_by_reason)", "waiting: {{reason}}"),
+                        Query(f"sum(vllm:num_requests_running{OF_VLLM})", "running"),
+                        Query(f"sum by (reason) (vllm:num_requests_waiting_by_reason{OF_VLLM})", "waiting: {{reason}}"),
                     ],
                     colours={"running": GREEN, "waiting": ORANGE},
                     none=IN_PHASE_1,
@@ -123,7 +133,7 @@ PAGE = Page(
                 graph(
                     "How requests ended",
                     "In a second. `length` is an answer cut at its limit, `abort` a client that left, `error` the engine.",
-                    [Query(rate("vllm:request_success_total", "finished_reason"), "{{finished_reason}}")],
+                    [Query(rate(f"vllm:request_success_total{OF_VLLM}", "finished_reason"), "{{finished_reason}}")],
                     "reqps",
                     stacked=True,
                     colours={"stop": GREEN, "length": BLUE, "abort": GREY, "error": RED},
@@ -133,8 +143,8 @@ PAGE = Page(
                     "Put back and refused",
                     "In a second: preempted for lack of KV cache and computed again; refused because the queue is full.",
                     [
-                        Query(rate("vllm:num_preemptions_total"), "preempted"),
-                        Query(rate("vllm:admission_rejections_total"), "refused"),
+                        Query(rate(f"vllm:num_preemptions_total{OF_VLLM}"), "preempted"),
+                        Query(rate(f"vllm:admission_rejections_total{OF_VLLM}"), "refused"),
                     ],
                     "reqps",
                     colours={"preempted": ORANGE, "refused": RED},
@@ -150,9 +160,9 @@ PAGE = Page(
                     "Tokens",
                     "In a second.",
                     [
-                        Query(rate("vllm:generation_tokens_total"), "generated"),
-                        Query(rate("vllm:prompt_tokens_total"), "read"),
-                        Query(rate("vllm:prompt_tokens_cached_total"), "of these from the cache"),
+                        Query(rate(f"vllm:generation_tokens_total{OF_VLLM}"), "generated"),
+                        Query(rate(f"vllm:prompt_tokens_total{OF_VLLM}"), "read"),
+                        Query(rate(f"vllm:prompt_tokens_cached_total{OF_VLLM}"), "of these from the cache"),
                     ],
                     "suffix:tok/s",
                     none=IN_PHASE_1,
@@ -160,7 +170,7 @@ PAGE = Page(
                 graph(
                     "KV cache in use",
                     "At 100 % requests wait or are put back.",
-                    [Query("max by (model_name) (vllm:kv_cache_usage_perc)", "{{model_name}}")],
+                    [Query(KV_CACHE, KV_CACHE_OF)],
                     "percentunit",
                     steps=((None, GREEN), (0.95, RED)),
                     top=1,
@@ -183,14 +193,14 @@ PAGE = Page(
                 graph(
                     "Length of prompts",
                     "Tokens.",
-                    quantiles("vllm:request_prompt_tokens_bucket", (0.5, 0.95)),
+                    quantiles(f"vllm:request_prompt_tokens_bucket{OF_VLLM}", (0.5, 0.95)),
                     "short",
                     none=IN_PHASE_1,
                 ),
                 graph(
                     "Length of answers",
                     "Tokens.",
-                    quantiles("vllm:request_generation_tokens_bucket", (0.5, 0.95)),
+                    quantiles(f"vllm:request_generation_tokens_bucket{OF_VLLM}", (0.5, 0.95)),
                     "short",
                     none=IN_PHASE_1,
                 ),

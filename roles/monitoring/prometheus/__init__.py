@@ -85,7 +85,7 @@ def configure(site: Site) -> None:
 
 def run(site: Site) -> None:
     # The order of units() is one for all hosts, and the timer stands alone: pyinfra puts the steps of all hosts into one order.
-    token = (ADAPTER_TOKEN,) if site.adapter.require_token else ()
+    token = (ADAPTER_TOKEN,) if site.asks_for_token else ()
     for unit in units(site)[:-1]:
         reads = tuple(f"{PROMETHEUS_ETC}/{name}" for name in READS[unit])
         secret = token if unit in (PROMETHEUS, BLACKBOX) else ()
@@ -100,7 +100,7 @@ def run(site: Site) -> None:
 
 def stand_for(site: Site) -> dict[str, str]:
     """What stands for a credential while the configuration is checked: it is there only while its service runs."""
-    if not site.adapter.require_token:
+    if not site.asks_for_token:
         return {}
     return {PLACE_OF_CREDENTIALS.format(unit=unit): ADAPTER_TOKEN for unit in (PROMETHEUS, BLACKBOX)}
 
@@ -113,7 +113,7 @@ def drop_ins(site: Site) -> dict[str, str]:
         "metrics": METRICS,
         "days": settings.prometheus.retention_days,
         "size": settings.prometheus.retention_size,
-        "token": f"{TOKEN_NAME}:{ADAPTER_TOKEN}" if site.adapter.require_token else "",
+        "token": f"{TOKEN_NAME}:{ADAPTER_TOKEN}" if site.asks_for_token else "",
     }
     return {
         one.unit: render(

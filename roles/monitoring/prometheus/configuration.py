@@ -44,7 +44,7 @@ def prometheus_file(site: Site, name: str) -> str:
     """What is asked."""
     settings = site.monitoring
     adapter, ollama = reachable_address(site.adapter.address), reachable_address(site.ollama.address)
-    both = site.prepares_phase_2
+    both, sees = site.prepares_phase_2, site.vision_on_vllm
     return render(
         __file__,
         "prometheus.yml",
@@ -57,7 +57,9 @@ def prometheus_file(site: Site, name: str) -> str:
         blackbox=_at(settings.blackbox.address, settings.blackbox.port),
         vllm=f"127.0.0.1:{site.vllm.port}" if both else "",
         adapter=f"{adapter}:{site.adapter.port}",
-        token=PLACE_OF_CREDENTIALS.format(unit=PROMETHEUS) if site.adapter.require_token else "",
+        vllm_vision=f"127.0.0.1:{site.vllm_vision.port}" if sees else "",
+        adapter_vision=f"{ollama}:{site.ollama.vision.port}" if sees else "",
+        token=PLACE_OF_CREDENTIALS.format(unit=PROMETHEUS) if site.asks_for_token else "",
         probes={
             "text": f"http://{adapter if both else ollama}:{site.ollama.text.port}/api/tags",
             "vision": f"http://{ollama}:{site.ollama.vision.port}/api/tags",
@@ -77,7 +79,7 @@ def blackbox_file(site: Site) -> str:
             "text": [_listed(name) for name in sorted(both_phases)] or ['"models"'],
             "vision": [_listed(canonical(name)) for name in site.ollama.vision.models] or ['"models"'],
         },
-        token=PLACE_OF_CREDENTIALS.format(unit=BLACKBOX) if site.adapter.require_token else "",
+        token=PLACE_OF_CREDENTIALS.format(unit=BLACKBOX) if site.asks_for_token else "",
     )
 
 
@@ -111,6 +113,7 @@ def mirrors(site: Site) -> dict[str, str]:
         "distribution": wanted.distribution,
         "ollama_releases": wanted.ollama_releases,
         "ollama_registry": wanted.ollama_registry,
+        **({"grafana_releases": wanted.grafana_releases} if site.monitoring.shows_dashboards else {}),
         **({"docker": wanted.docker} if site.docker.source == "docker" else {}),
         **({"cuda_repositories": wanted.cuda_repositories} if site.gpu == "nvidia" else {}),
         **(

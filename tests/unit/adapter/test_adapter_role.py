@@ -13,6 +13,8 @@ from ollama_adapter.settings_reading import load
 from roles import adapter, monitoring, phase
 from roles.facts.survey import parse_survey
 from roles.layout import ADAPTER, ADAPTER_TOKEN, snapshot, vision_snapshot
+from roles.monitoring.prometheus import drop_ins, stand_for
+from roles.monitoring.prometheus.configuration import configuration
 from roles.preflight.findings import Finding
 from roles.preflight.host_checks import host_findings, token_findings
 from roles.preflight.needs import needs, paths_to_look_for
@@ -183,6 +185,21 @@ def test_a_token_that_nobody_has_is_refused_with_both_ways_to_give_one() -> None
 def test_a_token_from_an_earlier_run_is_enough() -> None:
     assert tokens(None, (ADAPTER_TOKEN,), require_token=True) == []
     assert ADAPTER_TOKEN in paths_to_look_for(site_with(require_token=True))
+
+
+def test_a_host_for_phase_1_alone_has_no_token_and_no_unit_that_wants_one() -> None:
+    """Its file is the adapter's, which is not there; systemd fails a unit whose credential is missing."""
+    wanted: dict[str, Any] = {"adapter": {"require_token": True}, "monitoring": {"stack": True}}
+    both, alone = (site_from([wanted | told], {}) for told in ({}, {"phase": 1, "prepare": "phase1"}))
+
+    def texts(site: Site) -> list[str]:
+        return [*drop_ins(site).values(), monitoring.check_unit(site), *configuration(site, "gpu-01").values()]
+
+    assert sum("LoadCredential" in text for text in texts(both)) == 3
+    assert not [text for text in texts(alone) if "LoadCredential" in text or "/run/credentials" in text]
+    assert (len(stand_for(both)), stand_for(alone)) == (2, {})
+    assert ADAPTER_TOKEN not in paths_to_look_for(alone)
+    assert token_findings(alone, parse_survey(FRESH), None) == []
 
 
 def test_without_the_setting_no_token_is_looked_for() -> None:

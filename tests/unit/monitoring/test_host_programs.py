@@ -208,6 +208,20 @@ def test_what_is_asked_follows_the_settings() -> None:
     assert len(stand_for(wanted)) == 2
 
 
+def test_vision_on_vllm_is_asked_by_jobs_of_its_own_and_without_a_token() -> None:
+    def jobs(**said: Any) -> dict[str, Any]:
+        told = yaml.safe_load(prometheus_file(site(ollama={"address": "10.0.0.5"}, **said), "gpu-01"))
+        return {job["job_name"]: job for job in told["scrape_configs"]}
+
+    seeing = jobs(vision="vllm", vllm_vision={"port": 8002}, adapter={"require_token": True})
+    assert seeing["vllm-vision"]["static_configs"] == [{"targets": ["127.0.0.1:8002"]}]
+    assert seeing["adapter-vision"]["static_configs"] == [{"targets": ["10.0.0.5:11435"]}]
+    assert "authorization" in seeing["adapter"]
+    assert "authorization" not in seeing["adapter-vision"]
+    for other in (jobs(), jobs(vision="vllm", phase=1, prepare="phase1")):
+        assert not {"vllm-vision", "adapter-vision"} & set(other)
+
+
 def test_the_servers_are_asked_for_the_models_that_they_have_in_both_phases() -> None:
     wanted = site(vllm={"aliases": ["llama2", "mine"]}, ollama={"text": {"models": ["llama2:latest", "llama3.2"]}})
     modules = yaml.safe_load(blackbox_file(wanted))["modules"]
@@ -219,7 +233,8 @@ def test_the_servers_are_asked_for_the_models_that_they_have_in_both_phases() ->
 def test_only_mirrors_that_a_deploy_of_the_host_uses_are_watched() -> None:
     assert "cuda_repositories" in mirrors(site())
     cpu = mirrors(site(gpu="none", docker={"source": "distribution"}, phase=1, prepare="phase1"))
-    assert set(cpu) == {"ollama_releases", "ollama_registry"}
+    assert set(cpu) == {"ollama_releases", "ollama_registry", "grafana_releases"}
+    assert "grafana_releases" not in mirrors(site(monitoring={"grafana": {"enabled": False}}))
     assert mirrors(site(monitoring={"watch_mirrors": False})) == {}
     told = json.loads(configuration(site(phase=1), "x")["metrics.json"])
     assert told["phase"] == 1

@@ -16,7 +16,7 @@ from roles.monitoring.prometheus import drop_ins
 from roles.monitoring.prometheus.configuration import configuration, rules_file, subjects
 from roles.site import Site, site_from
 from tests.faults.page import PAGE
-from tests.unit.monitoring.worlds import FAULTS, PHASE_2, QUIET, Series
+from tests.unit.monitoring.worlds import FAULTS, FAULTS_OF_VISION, PHASE_2, QUIET, Series
 
 SITE = site_from([{"monitoring": {"stack": True}}], {})
 
@@ -68,6 +68,13 @@ def test_every_alert_has_its_fault() -> None:
 def test_an_alert_fires_in_its_fault_and_no_other_does(promtool: Promtool, alert: str) -> None:
     fault = FAULTS[alert]
     promtool.firing(fault.series, fault.at, (alert, *fault.beside))
+
+
+@pytest.mark.parametrize("alert", FAULTS_OF_VISION)
+def test_an_alert_tells_of_the_servers_of_11435_too(promtool: Promtool, alert: str) -> None:
+    """The text's servers are well: a sum over both would hide it."""
+    fault = FAULTS_OF_VISION[alert]
+    promtool.firing(fault.series, fault.at, (alert,))
 
 
 @pytest.mark.parametrize("world", QUIET)
@@ -131,7 +138,11 @@ def test_an_alert_says_what_it_is_and_what_to_do(alert: str) -> None:
 
 
 @pytest.mark.parametrize("token", [False, True])
-@pytest.mark.parametrize("data", [{}, {"gpu": "none"}, {"phase": 1, "prepare": "phase1"}], ids=["gpu", "cpu", "phase1"])
+@pytest.mark.parametrize(
+    "data",
+    [{}, {"gpu": "none"}, {"phase": 1, "prepare": "phase1"}, {"vision": "vllm"}],
+    ids=["gpu", "cpu", "phase1", "vision"],
+)
 def test_the_rendered_files_satisfy_prometheus_own_tools(
     tools: Path, tmp_path: Path, data: dict[str, Any], token: bool
 ) -> None:

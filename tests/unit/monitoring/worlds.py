@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 MINUTES = 1600  # 26 hours: longer than any rule waits
 Series = dict[str, str]
+Values = TypeVar("Values")
 
-VLLM, CARD = 'model_name="llm",engine="0"', 'gpu="0",UUID="GPU-8f1c",modelName="NVIDIA H100 80GB HBM3"'
+VLLM, CARD = 'job="vllm",model_name="llm",engine="0"', 'gpu="0",UUID="GPU-8f1c",modelName="NVIDIA H100 80GB HBM3"'
 ROOT = 'device="/dev/vda1",fstype="ext4",mountpoint="/"'
 GB = 10**9
 
@@ -40,7 +43,7 @@ def targets(value: float, *jobs: str) -> Series:
     return {f'up{{job="{job}",instance="{job}:1"}}': steady(value) for job in jobs}
 
 
-ANSWERS = 'ollama_adapter_requests_total{route="/api/generate",model="llama2:7b"'
+ANSWERS = 'ollama_adapter_requests_total{job="adapter",route="/api/generate",model="llama2:7b"'
 OF_PHASE_2: Series = {
     **first_tokens(60, 60),
     f"vllm:kv_cache_usage_perc{{{VLLM}}}": steady(0.6),
@@ -50,9 +53,9 @@ OF_PHASE_2: Series = {
     f'{ANSWERS},status="200"}}': growing(60),
     f'{ANSWERS},status="503"}}': growing(1),
     # Prometheus' own questions: they count neither way.
-    'ollama_adapter_requests_total{route="/metrics",model="",status="200"}': growing(600),
-    'ollama_adapter_requests_total{route="/ready",model="",status="503"}': growing(600),
-    'ollama_adapter_upstream_up{upstream="text",url="http://127.0.0.1:8000"}': steady(1),
+    'ollama_adapter_requests_total{job="adapter",route="/metrics",model="",status="200"}': growing(600),
+    'ollama_adapter_requests_total{job="adapter",route="/ready",model="",status="503"}': growing(600),
+    'ollama_adapter_upstream_up{job="adapter",upstream="text",url="http://127.0.0.1:8000"}': steady(1),
 }
 EVERYWHERE: Series = {
     **targets(1, "prometheus", "node", "dcgm", "blackbox-exporter"),
@@ -96,6 +99,17 @@ def in_phase(recorded: int, inventory: int) -> Series:
 PHASE_2: Series = {**EVERYWHERE, **in_phase(2, 2), **targets(1, "vllm", "adapter"), **OF_PHASE_2}
 # vLLM is stopped, and Ollama has the adapter's port.
 PHASE_1: Series = {**EVERYWHERE, **in_phase(1, 1), **targets(0, "vllm", "adapter")}
+
+
+def of_vision(series: Mapping[str, Values]) -> dict[str, Values]:
+    """The same of the vLLM that sees and of its adapter; both vLLMs call their model alike."""
+    return {
+        name.replace('job="vllm"', 'job="vllm-vision"').replace('job="adapter"', 'job="adapter-vision"'): values
+        for name, values in series.items()
+    }
+
+
+SEES: Series = {**PHASE_2, **of_vision({**targets(1, "vllm", "adapter"), **OF_PHASE_2})}
 
 
 @dataclass(frozen=True)
@@ -158,6 +172,14 @@ FAULTS: dict[str, Fault] = {
         {'prometheus_notifications_errors_total{alertmanager="http://a:9093/api/v2/alerts"}': growing(1)}
     ),
 }
+# By alert, what is otherwise on a host with vision on vLLM: what is wrong is wrong with 11435 alone.
+FAULTS_OF_VISION: dict[str, Fault] = {
+    alert: Fault(of_vision(FAULTS[alert].changed), world=SEES)
+    for alert in (
+        "VllmDown", "VllmTimeToFirstToken", "VllmKvCacheFull", "VllmPreemptions", "VllmEngineErrors",
+        "AdapterDown", "AdapterErrors", "AdapterUpstreamDown",
+    )
+}  # fmt: skip
 IN_PHASE_1_AFTER_20 = f"2x20 1x{MINUTES - 21}"
 STOPPED_AFTER_20 = "0+{0}x20 stale"
 QUIET: dict[str, tuple[Series, int]] = {
@@ -178,6 +200,8 @@ QUIET: dict[str, tuple[Series, int]] = {
     ),
     "Phase 2": (PHASE_2, MINUTES),
     "Phase 1": (PHASE_1, MINUTES),
+    "Phase 2, vision on vLLM": (SEES, MINUTES),
+    "Phase 1, vision on vLLM": (PHASE_1 | targets(0, "vllm-vision", "adapter-vision"), MINUTES),
     "rolled back on the host an hour ago": (PHASE_1 | {"llm_phase_inventory": steady(2)}, 60),
     "a first deploy that puts 100 GB on the disk within two hours": (PHASE_2 | {AVAILABLE: growing(-GB, 200 * GB)}, 120),
     "a switch that takes four minutes": (
