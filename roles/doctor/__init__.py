@@ -50,7 +50,7 @@ def questions(site: Site) -> tuple[Question, ...]:
         asked.append(Question(f"{unit}:{TOKEN}", f"{url}/v1/completions", body, seconds=20.0))
     for front in adapters(site):
         asked.append(Question(f"{front.unit}:{READY}", f"{front.url}{READY}"))
-        if front.unit == ADAPTER and site.adapter.require_token:  # 11435 asks for none
+        if front.unit == ADAPTER and site.asks_for_token:  # 11435 asks for none
             url = f"{front.url}{VERSION}"
             asked.append(Question(f"{front.unit}:{VERSION}", url, token_file=ADAPTER_TOKEN, listener="ollama-adapter"))
     servers = {one.unit: one for number in (1, 2) for one in ollama_servers(site, number)}
