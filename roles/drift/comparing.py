@@ -26,6 +26,7 @@ from roles.layout import (
     phase_units,
     snapshots,
 )
+from roles.settings import is_everywhere
 from roles.site import Site
 from roles.telling import Refusal
 
@@ -178,11 +179,6 @@ def declared(site: Site) -> dict[int, tuple[str, str, frozenset[str]]]:
         ports[site.vllm_vision.port] = ("vllm_vision.port", "127.0.0.1", frozenset({VLLM_VISION}))
         ports[loopback] = ("ollama.vision.loopback_port", "127.0.0.1", frozenset({OLLAMA_EMBED}))
     return ports
-
-
-def is_everywhere(address: str) -> bool:
-    """Whether it is the wildcard. Go's servers, Ollama among them, take the one of IPv6 for 0.0.0.0, and serve both."""
-    return address in ("0.0.0.0", "::", "0000:0000:0000:0000:0000:0000:0000:0000")
 
 
 def is_loopback(address: str) -> bool:

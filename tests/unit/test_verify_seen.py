@@ -7,6 +7,8 @@ import pytest
 from roles.nvidia.settings import NvidiaSettings
 from tests.verify.seen import (
     Owner,
+    addresses_of,
+    comparable,
     differences,
     owners_command,
     packages_of_driver,
@@ -34,6 +36,18 @@ def test_a_listener_has_an_address_a_port_and_all_its_holders() -> None:
 
 def test_loopback_is_every_address_of_it_in_every_spelling() -> None:
     assert [item.port for item in parse_listeners(SS) if item.beyond_loopback] == [11434, 22, 9100]
+
+
+def test_the_wildcard_of_gos_servers_is_the_one_that_the_settings_write() -> None:
+    text = """\
+LISTEN 0 4096          *:11435      *:* users:(("ollama",pid=7,fd=3))
+LISTEN 0 4096       [::]:3001    [::]:* users:(("grafana",pid=8,fd=3))
+LISTEN 0 4096    0.0.0.0:3001 0.0.0.0:* users:(("grafana",pid=8,fd=4))
+LISTEN 0 4096      [::1]:8000    [::]:* users:(("vllm",pid=9,fd=3))
+"""
+    seen = parse_listeners(text)
+    assert [addresses_of(port, seen) for port in (11435, 3001, 8000, 9090)] == [["0.0.0.0"], ["0.0.0.0"], ["::1"], []]
+    assert [comparable(address) for address in ("0.0.0.0", "::", "127.0.0.1")] == ["0.0.0.0", "0.0.0.0", "127.0.0.1"]
 
 
 def test_sockets_of_udp_are_read_alike() -> None:

@@ -12,6 +12,7 @@ from roles.cards import parse_devices
 from roles.layout import STATE_FILE
 from roles.nvidia.plan import driver_plan
 from roles.nvidia.settings import NvidiaSettings
+from roles.settings import is_everywhere
 
 # fmt: off
 UNIT_PROPERTIES = (
@@ -62,6 +63,16 @@ def parse_listeners(text: str) -> list[Listener]:
         programs = {int(pid): name for name, pid in re.findall(r'\("((?:[^"\\]|\\.)*)",pid=(\d+)', line)}
         listeners.append(Listener("::" if address == "*" else address.strip("[]"), int(port), programs))
     return listeners
+
+
+def comparable(address: str) -> str:
+    """The address as the settings write it: a wildcard of either family is 0.0.0.0, see is_everywhere."""
+    return "0.0.0.0" if is_everywhere(address) else address
+
+
+def addresses_of(port: int, listeners: Iterable[Listener]) -> list[str]:
+    """On which addresses a port is listened on, each once and comparable."""
+    return sorted({comparable(item.address) for item in listeners if item.port == port})
 
 
 @dataclass(frozen=True)
