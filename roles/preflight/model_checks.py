@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from roles.cards import VLLM_FLOOR
 from roles.facts.evidence import Card, Evidence
 from roles.facts.survey import ModelSeen
-from roles.gpus import MIB, shares_a_card, size_of, vision_budget, vllm_uses
+from roles.gpus import MIB, CardSize, budget, size_of, vllm_uses
 from roles.pins import pins
 from roles.preflight.card_checks import foreign_apps
 from roles.preflight.findings import Finding, error, note, warning
@@ -157,8 +158,10 @@ def _with_extra_args(site: Site, verdict: Finding) -> Finding:
 
 
 def _memory_of(site: Site, seen: Evidence, card: Card) -> CardMemory:
+    """A card of the text model's vLLM; taken is what processes hold that are not ours, and what the budget gives to vision."""
     foreign = sum(app.memory for app in foreign_apps(seen) if app.uuid == card.uuid) * MIB
-    vision = vision_budget(site, {}) if shares_a_card(site) else 0
+    lines = budget(site, [CardSize(one.index, one.uuid, one.memory_total * MIB) for one in seen.cards])
+    vision = sum(line.vision_bytes + line.vllm_vision_bytes for line in lines if line.card.uuid == card.uuid)
     return CardMemory(card.name, card.memory_total * MIB, foreign + vision)
 
 
@@ -187,7 +190,9 @@ def _remedies(shape: ModelShape, demand: Demand, card: CardMemory, capability: f
             found.append(f"vllm.kv_cache_memory to {largest // MIB}M or less")
     else:
         fraction = smallest_fraction(shape, demand, card)
-        if fraction and fraction > demand.fraction:
+        # The budget of card_checks takes the share of the whole card, what the driver keeps included, and refuses what is above it.
+        most = math.floor(100 * (card.usable_bytes - card.taken_bytes) / card.total_bytes) / 100
+        if fraction and demand.fraction < fraction <= most:
             found.append(f"vllm.gpu_memory_utilization to {fraction:.2f}")
         if LEAST_CONTEXT <= (context := largest_context(shape, demand, card)) < demand.max_model_len:
             found.append(f"vllm.max_model_len to {context} or less")
