@@ -58,6 +58,29 @@ def test_cards_that_are_alike_are_told_once_and_unlike_ones_each() -> None:
     assert [line.partition(":")[0] for line in unlike.splitlines()] == ["card 0 (GPU-8f1c)", "card 1 (GPU-a100)"]
 
 
+def test_of_the_vllm_for_pictures_it_is_said_that_only_shares_are_added_up() -> None:
+    both = Machine((H100, T4)).with_driver()
+    split = {"vision": "vllm", "vllm_vision": {"gpus": ["GPU-7474"]}}
+    assert "not worked out for vllm_vision: only the shares are added up" in told(
+        seen(LLAMA_2_7B), both, split, gpus=["GPU-8f1c"]
+    )
+    assert "vllm_vision" not in told(seen(LLAMA_2_7B), both, gpus=["GPU-8f1c"])
+
+
+def test_a_quantisation_is_judged_by_the_cards_of_its_own_server() -> None:
+    both = Machine((H100, T4)).with_driver()
+    split = {"vision": "vllm", "vllm_vision": {"gpus": ["GPU-7474"], "kv_cache_dtype": "fp8"}}
+    (refused,) = [
+        one
+        for one in findings(seen(LLAMA_2_7B), both, split, gpus=["GPU-8f1c"], kv_cache_dtype="fp8")
+        if one.severity != "note"
+    ]
+    assert (refused.about, refused.remedy) == (
+        "vllm_vision.kv_cache_dtype",
+        'set vllm_vision = {"kv_cache_dtype": "auto"}',
+    )
+
+
 def test_a_card_that_vllm_does_not_get_is_not_counted() -> None:
     both = Machine((T4, H100)).with_driver()
     assert "GPU-7474" not in told(seen(LLAMA_2_7B), both, gpus=["GPU-8f1c"])
