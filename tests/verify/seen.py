@@ -90,6 +90,17 @@ def owners_command(pids: Iterable[int]) -> str:
     return f"for p in {words}; do [ -r /proc/$p/cgroup ] && {facts}; done; true"
 
 
+def secret_command(secret: str, folders: Iterable[str], units: Iterable[str], running: Iterable[str]) -> str:
+    """A shell command that prints where else the content of a file is: below folders, in units as systemd shows them, and in
+    arguments and environment of the main processes of those that run. It compares on the host: the secret never leaves it."""
+    pids = f"$(systemctl show -P MainPID -- {' '.join(sorted(running))} | grep -x '[1-9][0-9]*')"
+    return (
+        f"grep -rlFf {secret} {' '.join(folders)} --exclude-dir=credentials; "
+        f"for u in {' '.join(sorted(units))}; do systemctl show $u | grep -qFf {secret} && echo systemctl show $u; done; "
+        f"for p in {pids}; do for f in environ cmdline; do grep -qaFf {secret} /proc/$p/$f && echo /proc/$p/$f; done; done; true"
+    )
+
+
 def parse_owners(text: str) -> dict[int, Owner]:
     """By pid. The unit is the innermost `.service` or `.scope` of the control group."""
     owners = {}
