@@ -34,7 +34,7 @@ look: Look | None = None
 survey = host.get_fact(HostSurvey, paths=[], folders=[])
 if site is not None:
     models = snapshots(site) if site.prepares_phase_2 else ()
-    look = host.get_fact(LookAtHost, units=unit_files(site), models=models)
+    look = host.get_fact(LookAtHost, units=(*unit_files(site), *site.monitoring.units(site.gpu)), models=models)
 files = host.get_fact(FilesSeen, paths=[step.path for step in steps if step.path])
 status = host.get_fact(PhaseStatus)
 reason = reason_unknown(

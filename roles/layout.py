@@ -35,6 +35,7 @@ GRAFANA = "llm-grafana.service"  # with monitoring.stack; of no phase
 PROMETHEUS, NODE_EXPORTER = "prometheus.service", "prometheus-node-exporter.service"
 BLACKBOX, DCGM_EXPORTER = "prometheus-blackbox-exporter.service", "nvidia-dcgm-exporter.service"
 MONITORING_UNITS = (PROMETHEUS, NODE_EXPORTER, BLACKBOX, DCGM_EXPORTER)
+METRICS_SERVICE, METRICS_TIMER = "llm-metrics.service", "llm-metrics.timer"  # ours whole, beside them
 PROMETHEUS_ETC = f"{ETC}/prometheus"
 METRICS = f"{STATE}/metrics"  # what node_exporter reads of the host's own programs
 # With `vision = "vllm"` these are Phase 2's instead of ollama-vision; see docs/decisions/8.

@@ -34,6 +34,11 @@ def reachable_address(listening: str) -> str:
     return "127.0.0.1" if listening == "0.0.0.0" else listening
 
 
+def is_everywhere(address: str) -> bool:
+    """Whether it is the wildcard. Go's servers, Ollama among them, take the one of IPv6 for 0.0.0.0, and serve both."""
+    return address in ("0.0.0.0", "::", "0000:0000:0000:0000:0000:0000:0000:0000")
+
+
 def unknown_setting(key: str, known: Collection[str]) -> str:
     """The message for a key nobody reads. `known` are full dotted keys of the same section."""
     by_name = {

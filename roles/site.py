@@ -218,13 +218,18 @@ def _port_conflicts(site: Site) -> Iterable[str]:
             yield f"{second}: {other} is taken by {first}; give each its own"
     for key, port in watching.items():
         for one in site.consumers.services:
-            if one.port == port:
+            if one.port == port and _is_here(one.health_url):
                 yield f"{key}: {port} is where consumers.services has {one.name}; give each its own"
     if site.adapter.port != site.ollama.text.port:
         yield (
             f"adapter.port: {site.adapter.port} differs from ollama.text.port {site.ollama.text.port}; "
             "clients keep their port only if both phases serve text on the same one"
         )
+
+
+def _is_here(health_url: str | None) -> bool:
+    """Whether a service of consumers is on the host itself; one that is asked for its health elsewhere takes no port here."""
+    return health_url is None or urlsplit(health_url).hostname in ("localhost", "127.0.0.1")
 
 
 def _name_conflicts(site: Site) -> Iterable[str]:

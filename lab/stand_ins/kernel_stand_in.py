@@ -4,7 +4,8 @@
     kernel-stand-in boot      choose the kernel, show the cards, load what a real boot would load
     modprobe nvidia           (this file under that name) load the installed driver
     modinfo -F version nvidia the version of the module that DKMS has built
-    modprobe -r nvidia        unload it; refused while a process of /etc/llm-lab/compute-apps.csv uses a card
+    modprobe -r nvidia        unload it; refused while a process of /etc/llm-lab/compute-apps.csv uses a card,
+                              or the fabric manager or dcgm-exporter runs
     uname -r                  the kernel that this boot chose: the newest in /boot, as a boot loader would
 
 /etc/llm-lab/pci.csv lists the bus (address,vendor,device,class,vpd). The loaded version shows itself in /proc/driver/nvidia/version
@@ -95,11 +96,12 @@ def load() -> int:
 
 
 def unload() -> int:
-    """Unload the driver, unless somebody computes or the fabric manager runs."""
+    """Unload the driver, unless somebody computes, or the fabric manager or dcgm-exporter runs: both hold /dev/nvidia*."""
     apps = SETTINGS / "compute-apps.csv"
     busy = apps.is_file() and len(apps.read_text().splitlines()) > 1
-    fabric = subprocess.run(["systemctl", "is-active", "--quiet", "nvidia-fabricmanager"], check=False)
-    if loaded() and (busy or fabric.returncode == 0):
+    holders = ["nvidia-fabricmanager", "nvidia-dcgm-exporter"]
+    held = subprocess.run(["systemctl", "is-active", "--quiet", *holders], check=False)  # 0: at least one of them
+    if loaded() and (busy or held.returncode == 0):
         print("rmmod: ERROR: Module nvidia is in use", file=sys.stderr)
         return 1
     shutil.rmtree(PROC / "nvidia", ignore_errors=True)

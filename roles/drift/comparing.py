@@ -17,15 +17,19 @@ from roles.layout import (
     ADAPTER_VISION,
     ADAPTER_VISION_SOCKET,
     CREDENTIALS,
+    METRICS_SERVICE,
+    MONITORING_UNITS,
     OLLAMA_EMBED,
     OLLAMA_TEXT,
     OLLAMA_VISION,
     UNITS,
     VLLM,
     VLLM_VISION,
+    drop_in,
     phase_units,
     snapshots,
 )
+from roles.settings import is_everywhere
 from roles.site import Site
 from roles.telling import Refusal
 
@@ -88,19 +92,28 @@ def by_hand_findings(host: str, look: Look, steps: Sequence[Step]) -> Iterator[F
 def drop_in_findings(look: Look) -> Iterator[Finding]:
     """Drop-ins that are not ours. A deploy leaves them, so they would stay for ever."""
     for unit, seen in look.units.items():
+        packages = unit in MONITORING_UNITS
+        # Compared by their steps: that of roles/gpu_sharing, and our part of a unit that came with a package.
+        ours = {f"{UNITS}/{unit}.d/gpus.conf", *((drop_in(unit),) if packages else ())}
+        as_it_is = (
+            f"{unit} as its package and {drop_in(unit)} have it" if packages else f"{unit} as it is in {UNITS}/{unit}"
+        )
         for path in seen.drop_ins:
-            if path != f"{UNITS}/{unit}.d/gpus.conf":  # of roles/gpu_sharing, and compared by its step
+            if path not in ours:
                 remedy = (
                     f"put what it sets into the inventory, then on the host: rm {path}; systemctl daemon-reload; "
                     f"systemctl try-restart {unit}"
                 )
-                yield Finding("drop-in", path, f"{unit} as it is in {UNITS}/{unit}", f"changes {unit}", remedy)
+                yield Finding("drop-in", path, as_it_is, f"changes {unit}", remedy)
 
 
 def unit_findings(host: str, site: Site, look: Look, status: Mapping[str, Any]) -> Iterator[Finding]:
     """Units that do not run as they should, in the words of systemd and of their proofs."""
     deploy = deploy_command(host)
-    wanted = phase_units(site)[site.phase]
+    watching = [
+        unit for unit in site.monitoring.units(site.gpu) if unit != METRICS_SERVICE
+    ]  # runs to its end, by the timer
+    wanted = (*phase_units(site)[site.phase], *watching)
     for unit, seen in look.units.items():
         if seen.load == "masked":
             yield Finding("unit", unit, "not masked", "masked", f"systemctl unmask {unit} on the host, then: {deploy}")
@@ -178,11 +191,6 @@ def declared(site: Site) -> dict[int, tuple[str, str, frozenset[str]]]:
         ports[site.vllm_vision.port] = ("vllm_vision.port", "127.0.0.1", frozenset({VLLM_VISION}))
         ports[loopback] = ("ollama.vision.loopback_port", "127.0.0.1", frozenset({OLLAMA_EMBED}))
     return ports
-
-
-def is_everywhere(address: str) -> bool:
-    """Whether it is the wildcard. Go's servers, Ollama among them, take the one of IPv6 for 0.0.0.0, and serve both."""
-    return address in ("0.0.0.0", "::", "0000:0000:0000:0000:0000:0000:0000:0000")
 
 
 def is_loopback(address: str) -> bool:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
-from roles.layout import BLACKBOX, DCGM_EXPORTER, GRAFANA, NODE_EXPORTER, PROMETHEUS
+from roles.layout import BLACKBOX, DCGM_EXPORTER, GRAFANA, METRICS_SERVICE, METRICS_TIMER, NODE_EXPORTER, PROMETHEUS
 from roles.monitoring.grafana.settings import GrafanaSettings
 from roles.settings import Settings
 
@@ -117,3 +117,8 @@ class MonitoringSettings(Settings):
         }
         absent = {"dcgm": gpu != "nvidia", "grafana": not self.grafana.enabled}
         return {f"monitoring.{section}.port": one for section, one in here.items() if not absent.get(section)}
+
+    def units(self, gpu: str) -> tuple[str, ...]:
+        """Every unit of the stack that runs on a host, and what its timer starts; none without it. :param gpu: of the site."""
+        servers = sorted(one.unit for one in self.listening(gpu).values())
+        return (*servers, METRICS_TIMER, METRICS_SERVICE) if servers else ()

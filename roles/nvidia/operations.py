@@ -11,7 +11,7 @@ from pyinfra.api import FunctionCommand, Host, QuoteString, State, StringCommand
 from pyinfra.facts.files import File
 
 from roles.held_packages import HeldPackages
-from roles.layout import LIBEXEC
+from roles.layout import DCGM_EXPORTER, LIBEXEC
 from roles.nvidia.facts import (
     ANSWERED,
     REBOOT_FLAG,
@@ -116,13 +116,20 @@ def _load(state: State, host: Host, may_reboot: bool) -> bool:
 
 def _reload(host: Host, sudo: dict[str, object]) -> str:
     """Unload what is loaded, load what is installed; what the tools said. The kernel refuses while somebody uses a card."""
-    daemons = "nvidia-fabricmanager nvidia-persistenced"  # they hold the cards, and the first is of one driver version
-    command = (
-        f"systemctl stop {daemons} 2>/dev/null; {{ {UNLOAD} && modprobe nvidia && modprobe nvidia-uvm; }} 2>&1 "
-        f"&& {{ {ANSWER}; }}; systemctl start {daemons} 2>/dev/null; true"
-    )
-    _, output = host.run_shell_command(command, **sudo)
+    _, output = host.run_shell_command(reload_command(), **sudo)
     return output.stdout
+
+
+def reload_command() -> str:
+    """The shell command of a reload. What holds the cards without computing makes way, and is back whatever came of it."""
+    daemons = "nvidia-fabricmanager nvidia-persistenced"  # the first is of one driver version
+    # dcgm-exporter of monitoring.stack; it starts again only where it ran: an operator may have stopped it.
+    runs = "^(active|activating|reloading)$"
+    return (
+        f"systemctl is-active {DCGM_EXPORTER} 2>/dev/null | grep -qE '{runs}' && watching={DCGM_EXPORTER} || watching=; "
+        f"systemctl stop $watching {daemons} 2>/dev/null; {{ {UNLOAD} && modprobe nvidia && modprobe nvidia-uvm; }} 2>&1 "
+        f"&& {{ {ANSWER}; }}; systemctl start {daemons} $watching 2>/dev/null; true"
+    )
 
 
 def _reboot(host: Host, sudo: dict[str, object]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -10,12 +11,13 @@ from typing import Any
 from roles.cards import VLLM_FLOOR
 from roles.facts.evidence import Card, Evidence
 from roles.facts.survey import ModelSeen
-from roles.gpus import MIB, shares_a_card, size_of, vision_budget, vllm_uses
+from roles.gpus import MIB, CardSize, budget, size_of, vllm_uses, vllm_vision_uses
 from roles.pins import pins
 from roles.preflight.card_checks import foreign_apps
 from roles.preflight.findings import Finding, error, note, warning
 from roles.quantization import FP8_CACHE_FLOOR, FP8_FLOOR, FP8_METHODS, FURTHER, NEEDS, ONLINE, disagreement, method_of
 from roles.site import Site
+from roles.vllm.settings import VllmServer
 from roles.vllm_memory import (
     CardMemory,
     Demand,
@@ -46,9 +48,14 @@ def model_findings(site: Site, seen: Evidence, model: ModelSeen | None) -> list[
     if site.phase != 2:
         return []
     config = _object(model.config) if model else None
-    found = list(_quantization(site, seen, config))
+    found = list(_quantization("vllm", site.vllm, vllm_uses(site, seen.cards), config))
+    if site.vision_on_vllm:
+        # Nobody reads the config.json of the model for pictures here: only what the settings say is judged.
+        found += _quantization("vllm_vision", site.vllm_vision, vllm_vision_uses(site, seen.cards), None)
     if site.gpu == "none":
         return found
+    if site.vision_on_vllm:
+        found.append(note(ABOUT, "not worked out for vllm_vision: only the shares are added up"))
     if model is None or config is None:
         why = "neither the host nor the hub has shown its config.json"
         return [*found, note(ABOUT, f"not worked out for {site.vllm.model}: {why}")]
@@ -61,57 +68,59 @@ def model_findings(site: Site, seen: Evidence, model: ModelSeen | None) -> list[
     return [*found, *_shape(site, shape), *_memory(site, seen, shape)]
 
 
-def _quantization(site: Site, seen: Evidence, config: Mapping[str, Any] | None) -> Iterator[Finding]:
+def _quantization(
+    key: str, server: VllmServer, cards: list[Card], config: Mapping[str, Any] | None
+) -> Iterator[Finding]:
+    """Of one vLLM. :param key: its section of the settings. :param config: of its model; None where nobody has shown it."""
     stored = quantization_of(config) if config is not None else None
-    wanted = site.vllm.quantization
+    wanted = server.quantization
     method = method_of(wanted, stored)
     if config is not None and (why := disagreement(wanted, stored)):
         if stored is None:
             yield error(
-                "vllm.quantization",
+                f"{key}.quantization",
                 f"{wanted}, but {why}",
-                'set vllm = {"quantization": "fp8_per_tensor"} to make it smaller while it is loaded, '
-                f"or set vllm.model to one that is stored as {wanted}",
+                f'set {key} = {{"quantization": "fp8_per_tensor"}} to make it smaller while it is loaded, '
+                f"or set {key}.model to one that is stored as {wanted}",
             )
         else:
-            remedy = "take vllm.quantization out of the inventory, or set vllm.model to one that is not quantised"
-            yield error("vllm.quantization", f"{wanted}, but {why}", remedy)
+            remedy = f"take {key}.quantization out of the inventory, or set {key}.model to one that is not quantised"
+            yield error(f"{key}.quantization", f"{wanted}, but {why}", remedy)
     if stored and stored not in NEEDS and stored not in FURTHER:
         yield error(
-            "vllm.model",
-            f"{site.vllm.model} is stored as {stored}, which vLLM {pins().vllm.cuda} does not know",
-            "set vllm.model to a variant of it that is stored as one of " + ", ".join(sorted(set(NEEDS) - ONLINE)),
+            f"{key}.model",
+            f"{server.model} is stored as {stored}, which vLLM {pins().vllm.cuda} does not know",
+            f"set {key}.model to a variant of it that is stored as one of " + ", ".join(sorted(set(NEEDS) - ONLINE)),
         )
-    cards = vllm_uses(site, seen.cards)
     if method in NEEDS:
-        yield from _method(site, cards, str(method))
-    if site.vllm.kv_cache_dtype != "auto":
+        yield from _method(key, server, cards, str(method))
+    if server.kv_cache_dtype != "auto":
         for card in cards:
             if card.capability < FP8_CACHE_FLOOR:
                 fact = f"{card.name} has compute capability {card.capability}, a KV cache in 8 bits needs {FP8_CACHE_FLOOR}"
-                yield error("vllm.kv_cache_dtype", fact, 'set vllm = {"kv_cache_dtype": "auto"}')
+                yield error(f"{key}.kv_cache_dtype", fact, f'set {key} = {{"kv_cache_dtype": "auto"}}')
                 break
 
 
-def _method(site: Site, cards: list[Card], method: str) -> Iterator[Finding]:
+def _method(key: str, server: VllmServer, cards: list[Card], method: str) -> Iterator[Finding]:
     needs = NEEDS[method]
-    key = "vllm.quantization" if site.vllm.quantization else "vllm.model"
+    about = f"{key}.quantization" if server.quantization else f"{key}.model"
     old = next((card for card in cards if card.capability < needs.capability), None)
     if old:
         yield error(
-            key,
+            about,
             f"{old.name} has compute capability {old.capability}, {method} needs {needs.capability}",
-            "set vllm.model to a variant of it that is stored as awq or gptq, or name newer cards in vllm.gpus",
+            f"set {key}.model to a variant of it that is stored as awq or gptq, or name newer cards in {key}.gpus",
         )
-    if site.vllm.dtype not in needs.dtypes:
+    if server.dtype not in needs.dtypes:
         given = " or ".join(sorted(needs.dtypes - {"auto", "half", "float"}))
         yield error(
-            "vllm.dtype", f"{site.vllm.dtype}, but {method} computes in {given}", 'set vllm = {"dtype": "auto"}'
+            f"{key}.dtype", f"{server.dtype}, but {method} computes in {given}", f'set {key} = {{"dtype": "auto"}}'
         )
     slow = next((card for card in cards if card.capability < FP8_FLOOR), None)
     if slow and not old and method in FP8_METHODS:
         why = f"{slow.name} ({slow.capability}) multiplies no 8-bit floats, cards from {FP8_FLOOR} on do"
-        yield note(key, f"{why}: {method} saves memory here, not time")
+        yield note(about, f"{why}: {method} saves memory here, not time")
 
 
 def _shape(site: Site, shape: ModelShape) -> Iterator[Finding]:
@@ -157,8 +166,10 @@ def _with_extra_args(site: Site, verdict: Finding) -> Finding:
 
 
 def _memory_of(site: Site, seen: Evidence, card: Card) -> CardMemory:
+    """A card of the text model's vLLM; taken is what processes hold that are not ours, and what the budget gives to vision."""
     foreign = sum(app.memory for app in foreign_apps(seen) if app.uuid == card.uuid) * MIB
-    vision = vision_budget(site, {}) if shares_a_card(site) else 0
+    lines = budget(site, [CardSize(one.index, one.uuid, one.memory_total * MIB) for one in seen.cards])
+    vision = sum(line.vision_bytes + line.vllm_vision_bytes for line in lines if line.card.uuid == card.uuid)
     return CardMemory(card.name, card.memory_total * MIB, foreign + vision)
 
 
@@ -187,7 +198,9 @@ def _remedies(shape: ModelShape, demand: Demand, card: CardMemory, capability: f
             found.append(f"vllm.kv_cache_memory to {largest // MIB}M or less")
     else:
         fraction = smallest_fraction(shape, demand, card)
-        if fraction and fraction > demand.fraction:
+        # The budget of card_checks takes the share of the whole card, what the driver keeps included, and refuses what is above it.
+        most = math.floor(100 * (card.usable_bytes - card.taken_bytes) / card.total_bytes) / 100
+        if fraction and demand.fraction < fraction <= most:
             found.append(f"vllm.gpu_memory_utilization to {fraction:.2f}")
         if LEAST_CONTEXT <= (context := largest_context(shape, demand, card)) < demand.max_model_len:
             found.append(f"vllm.max_model_len to {context} or less")

@@ -36,11 +36,6 @@ class VllmServer(Settings):
         None, description="how the weights are made smaller; None: as the model was stored (docs/operations.md)"
     )
     kv_cache_dtype: KvCacheDtype = Field("auto", description="of the KV cache; `fp8` holds twice as many tokens")
-    weights_size: str | None = Field(
-        None,
-        pattern=r"^\d+[KMG]?$",
-        description="size of the weights, for preflight where neither the hub nor the host tells it",
-    )
     kv_cache_memory: str | None = Field(
         None, pattern=r"^\d+[KMG]?$", description="fixed size of the KV cache instead of the share above"
     )
@@ -67,6 +62,11 @@ class VllmSettings(VllmServer):
         ("llama2:7b", "llama2", "llama3.2"), min_length=1, description="the names Ollama clients ask for"
     )
     port: int = Field(8000, ge=1024, le=65535, description="on 127.0.0.1 only; clients use the adapter")
+    weights_size: str | None = Field(
+        None,
+        pattern=r"^\d+[KMG]?$",
+        description="size of the weights, for preflight where neither the hub nor the host tells it",
+    )
     hub_cache: str = Field("/var/lib/llm/hub", description="directory of downloaded models on the host")
     hub_token_variable: Variable = Field("HF_TOKEN", description="variable on the controller that holds the hub token")
     hub_token_file: SecretFile = Field(None, description="file on the controller that holds the hub token instead")

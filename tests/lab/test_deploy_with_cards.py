@@ -79,11 +79,11 @@ def test_the_doctor_finds_a_driver_that_is_not_loaded_and_what_a_killed_server_l
     try:
         status, told, said = site.doctor(hosts=[cards])
         pretend_gpu.computing(cards)
-        cards.ssh("systemctl stop nvidia-persistenced; modprobe -r nvidia")
+        cards.ssh("systemctl stop nvidia-persistenced nvidia-dcgm-exporter; modprobe -r nvidia")
         without = site.doctor(hosts=[cards])[1][cards.name]["diagnoses"]
     finally:
         pretend_gpu.computing(cards)
-        cards.ssh("modprobe nvidia; systemctl start nvidia-persistenced")
+        cards.ssh("modprobe nvidia; systemctl start nvidia-persistenced nvidia-dcgm-exporter")
     (orphan,) = told[cards.name]["diagnoses"]
     assert (status, orphan["name"]) == (3, "orphans-on-cards"), said
     assert orphan["evidence"] == ["card 0: VLLM::EngineCore (pid 999999) holds 12000 MiB"]

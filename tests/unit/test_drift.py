@@ -16,13 +16,13 @@ import pytest
 from pyinfra.api import FileUploadCommand, FunctionCommand, StringCommand
 
 from roles.drift import Seen, differences, reason_unknown
-from roles.drift.comparing import listener_findings, other_listeners, short_diff
+from roles.drift.comparing import drop_in_findings, listener_findings, other_listeners, short_diff, unit_findings
 from roles.drift.facts import SCRIPT, FileSeen, LastChange, Look, ModelSeen, UnitSeen, parse_look
 from roles.drift.findings import SUMMARY, Finding, Told, as_json, judged, report
 from roles.drift.steps import Step, name_of, step_of
 from roles.facts.survey import Listener
 from roles.hidden import hidden
-from roles.layout import snapshot, vision_snapshot
+from roles.layout import DCGM_EXPORTER, PROMETHEUS, drop_in, snapshot, vision_snapshot
 from roles.phases import units_on_disk
 from roles.preflight.findings import error
 from roles.site import site_from
@@ -112,6 +112,34 @@ def test_a_drop_in_by_hand_is_named_and_our_own_is_not() -> None:
     findings = told(with_unit("vllm.service", replace(RUNS, drop_ins=(ours, by_hand))))
     assert set(findings) == {("drop-in", by_hand)}
     assert f"rm {by_hand}; systemctl daemon-reload" in findings["drop-in", by_hand].remedy
+
+
+def test_the_units_of_the_monitoring_are_looked_at_where_the_host_has_one() -> None:
+    watched = site_from([{"gpu": "none", "monitoring": {"stack": True}}], {})
+    assert PHASE_1.monitoring.units("none") == ()
+    units = watched.monitoring.units("none")
+    assert {PROMETHEUS, "llm-metrics.timer", "llm-metrics.service"} <= {*units}
+    assert DCGM_EXPORTER not in units
+    down, rests = UnitSeen("loaded", "failed", "exit-code", ()), UnitSeen("loaded", "inactive", "success", ())
+    seen = {**dict.fromkeys(units, RUNS), PROMETHEUS: down, "llm-metrics.timer": rests, "llm-metrics.service": rests}
+    findings = list(unit_findings(HOST, watched, replace(LOOK, units=seen), {}))
+    assert [(one.what, one.found) for one in findings] == [
+        (PROMETHEUS, "failed (exit-code)"),
+        ("llm-metrics.timer", "inactive"),
+    ]
+
+
+def test_of_a_packages_unit_our_drop_in_is_ours_and_another_is_named_in_words_that_fit() -> None:
+    by_hand = f"/etc/systemd/system/{PROMETHEUS}.d/override.conf"
+    (found,) = drop_in_findings(
+        replace(LOOK, units={PROMETHEUS: replace(RUNS, drop_ins=(drop_in(PROMETHEUS), by_hand))})
+    )
+    assert (found.what, found.expected) == (by_hand, f"{PROMETHEUS} as its package and {drop_in(PROMETHEUS)} have it")
+    # Of a unit that is ours whole, a file of that name is somebody else's.
+    (other,) = drop_in_findings(
+        replace(LOOK, units={"vllm.service": replace(RUNS, drop_ins=(drop_in("vllm.service"),))})
+    )
+    assert other.expected == "vllm.service as it is in /etc/systemd/system/vllm.service"
 
 
 @pytest.mark.parametrize(

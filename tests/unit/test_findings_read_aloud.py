@@ -77,6 +77,15 @@ def model(of: Model, machine: Machine, **settings: Any) -> list[Finding]:
     return model_checks.model_findings(wanted, parse_evidence(machine.evidence()), seen)
 
 
+def pictures(**settings: Any) -> list[Finding]:
+    """What is said of a vLLM for pictures on an older card, beside a text model that fits; settings are those of `vllm_vision`."""
+    older = {"gpus": ["GPU-7474"], **settings}
+    wanted = site(vision="vllm", vllm={"gpus": ["GPU-8f1c"]}, vllm_vision=older)
+    config, size = LLAMA_2_7B
+    seen = ModelSeen(json.dumps(config), {"model.safetensors": size})
+    return model_checks.model_findings(wanted, parse_evidence(Machine((H100, T4)).with_driver().evidence()), seen)
+
+
 def stored_as(method: str) -> Model:
     return LLAMA_2_7B[0] | {"quantization_config": {"quant_method": method}}, LLAMA_2_7B[1] // 2
 
@@ -282,6 +291,9 @@ CASES: dict[str, Callable[[], Sequence[Finding]]] = {
     "quantised for newer cards": lambda: model(stored_as("modelopt"), Machine((T4,)).with_driver()),
     "quantised for another type": lambda: model(stored_as("awq"), ONE_H100.with_driver(), dtype="float32"),
     "KV cache for newer cards": lambda: model(stored_as("awq"), Machine((T4,)).with_driver(), kv_cache_dtype="fp8"),
+    "quantised for newer cards, for pictures": lambda: pictures(quantization="modelopt"),
+    "quantised for another type, for pictures": lambda: pictures(quantization="awq", dtype="float32"),
+    "KV cache for newer cards, for pictures": lambda: pictures(kv_cache_dtype="fp8"),
     # What the mirrors say
     "no torch": lambda: mirrors(
         settings={"gpu": "none", "docker": {"source": "distribution"}}, torch_0={"text": "torch-2.13.0-cp311"}

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
 
 from roles.facts.evidence import parse_evidence
 from roles.facts.survey import ModelSeen
+from roles.preflight.card_checks import card_findings
 from roles.preflight.findings import Finding
 from roles.preflight.mirror_checks import model_on_hub
 from roles.preflight.model_checks import model_findings
 from roles.quantization import disagreement
 from roles.site import site_from
-from tests.fake_models import LLAMA_2_7B, LLAMA_2_13B, LLAMA_2_70B_AWQ, LLAMA_3_8B, Model
+from tests.fake_models import LLAMA_2_7B, LLAMA_2_13B, LLAMA_2_70B_AWQ, LLAMA_3_8B, Model, awq
 from tests.plan.fake_hosts import answers_with
 from tests.plan.fake_machines import A100, H100, L4, ONE_H100, T4, FakeCard, Machine
 from tests.unit.test_preflight import answer
 
+LONG_AWQ = awq(LLAMA_2_7B[0] | {"max_position_embeddings": 65536})
 ONE_L4 = Machine((L4,)).with_driver()
 
 
@@ -53,6 +56,29 @@ def test_cards_that_are_alike_are_told_once_and_unlike_ones_each() -> None:
     assert alike.startswith("each of 2 NVIDIA L4: weights 12.1 + ")
     unlike = told(seen(LLAMA_2_7B), Machine((H100, A100)).with_driver(), tensor_parallel_size=2)
     assert [line.partition(":")[0] for line in unlike.splitlines()] == ["card 0 (GPU-8f1c)", "card 1 (GPU-a100)"]
+
+
+def test_of_the_vllm_for_pictures_it_is_said_that_only_shares_are_added_up() -> None:
+    both = Machine((H100, T4)).with_driver()
+    split = {"vision": "vllm", "vllm_vision": {"gpus": ["GPU-7474"]}}
+    assert "not worked out for vllm_vision: only the shares are added up" in told(
+        seen(LLAMA_2_7B), both, split, gpus=["GPU-8f1c"]
+    )
+    assert "vllm_vision" not in told(seen(LLAMA_2_7B), both, gpus=["GPU-8f1c"])
+
+
+def test_a_quantisation_is_judged_by_the_cards_of_its_own_server() -> None:
+    both = Machine((H100, T4)).with_driver()
+    split = {"vision": "vllm", "vllm_vision": {"gpus": ["GPU-7474"], "kv_cache_dtype": "fp8"}}
+    (refused,) = [
+        one
+        for one in findings(seen(LLAMA_2_7B), both, split, gpus=["GPU-8f1c"], kv_cache_dtype="fp8")
+        if one.severity != "note"
+    ]
+    assert (refused.about, refused.remedy) == (
+        "vllm_vision.kv_cache_dtype",
+        'set vllm_vision = {"kv_cache_dtype": "auto"}',
+    )
 
 
 def test_a_card_that_vllm_does_not_get_is_not_counted() -> None:
@@ -103,6 +129,25 @@ def test_what_others_hold_is_left_to_them_in_what_is_advised() -> None:
     busier = Machine((L4,), driver="580.178.04", apps=training.replace("4000", "8000"))
     (short,) = findings(seen(LLAMA_2_7B), busier, gpu_memory_utilization=0.6)
     assert "gpu_memory_utilization" not in short.remedy
+
+
+@pytest.mark.parametrize(
+    ("model", "length", "advised"),
+    # Of the L4's 23034 MiB the other vLLM gets 0.4 and the driver 512 MiB: 0.57 is what preflight's own budget lets through.
+    [(LLAMA_2_7B, 4096, None), (LONG_AWQ, 14400, "0.57"), (LONG_AWQ, 14600, None)],
+)
+def test_no_share_is_advised_that_the_second_vllm_leaves_no_room_for(
+    model: Model, length: int, advised: str | None
+) -> None:
+    both = {"vision": "vllm", "vllm_vision": {"gpu_memory_utilization": 0.4}}
+    vllm = {"gpu_memory_utilization": 0.5, "max_model_len": length}
+    (short,) = [one for one in findings(seen(model), ONE_L4, both, **vllm) if one.severity != "note"]
+    found = re.findall(r"vllm\.gpu_memory_utilization to ([\d.]+)", short.remedy)
+    assert found == ([advised] if advised else [])
+    for fraction, refused in (("0.57", False), ("0.58", True)):
+        wanted = site_from([{**both, "vllm": {"gpu_memory_utilization": float(fraction)}}], {})
+        told_of = card_findings(wanted, parse_evidence(ONE_L4.evidence()), "ubuntu", "24.04")
+        assert any("too much" in one.fact for one in told_of) is refused
 
 
 @pytest.mark.parametrize(

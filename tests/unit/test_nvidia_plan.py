@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from pathlib import Path
+from posixpath import dirname
 from types import ModuleType
 
 import pytest
@@ -10,7 +13,8 @@ import pytest
 from roles.cards import PciDevice, module_kind
 from roles.driver_packages import is_drivers, kernel_headers
 from roles.host_programs import load
-from roles.nvidia.facts import Versions, is_installed, parse_versions, to_be_held
+from roles.nvidia.facts import ANSWERED, Versions, is_installed, parse_versions, to_be_held
+from roles.nvidia.operations import UNLOAD, reload_command
 from roles.nvidia.plan import driver_plan, obstacle, reason_to_reload
 from roles.nvidia.settings import NvidiaSettings
 from roles.settings import SettingsError
@@ -179,3 +183,30 @@ def test_what_is_not_the_drivers_may_not_be_lost_lowered_or_taken_off_hold(progr
 )  # fmt: skip
 def test_which_packages_are_the_drivers(program: ModuleType, package: str, expected: bool) -> None:
     assert program.is_drivers(package) is is_drivers(package) is expected
+
+
+@pytest.mark.parametrize("unload", [0, 1])
+@pytest.mark.parametrize(("state", "watched"), [("active", True), ("activating", True), ("inactive", False)])
+def test_what_watches_the_cards_makes_way_for_a_reload_and_is_back_if_it_ran(
+    tmp_path: Path, state: str, watched: bool, unload: int
+) -> None:
+    said = tmp_path / "said"
+    programs = {
+        "systemctl": f'[ "$1" = is-active ] && {{ echo {state}; exit; }}',
+        "modprobe": f'[ "$1" != -r ] || exit {unload}',
+        "mkdir": "exit 1",  # the answer to a flag is for a host, not for the machine of the tests
+    }
+    for name, does in programs.items():
+        (tmp_path / name).write_text(f'#!/bin/sh\necho {name} "$@" >>{said}\n{does}\n')
+        (tmp_path / name).chmod(0o755)
+    done = subprocess.run(["sh", "-c", reload_command()], env={"PATH": f"{tmp_path}:{os.environ['PATH']}"}, check=False)
+    daemons, exporter = "nvidia-fabricmanager nvidia-persistenced", "nvidia-dcgm-exporter.service"
+    loads = [] if unload else ["modprobe nvidia", "modprobe nvidia-uvm", f"mkdir -p {dirname(ANSWERED)}"]
+    assert done.returncode == 0
+    assert said.read_text().splitlines() == [
+        f"systemctl is-active {exporter}",
+        f"systemctl stop {exporter} {daemons}" if watched else f"systemctl stop {daemons}",
+        UNLOAD,
+        *loads,
+        f"systemctl start {daemons} {exporter}" if watched else f"systemctl start {daemons}",
+    ]

@@ -101,6 +101,26 @@ def test_a_port_of_the_monitoring_is_taken_where_there_is_one_and_never_from_a_c
         site_from([data], {})
 
 
+@pytest.mark.parametrize(
+    ("health_url", "refused"),
+    [
+        (None, True),
+        ("http://localhost:9090/health", True),
+        ("tcp://127.0.0.1:9090", True),
+        ("http://desk.example.org:9090/health", False),
+        ("tcp://10.0.0.7:9090", False),
+    ],
+)
+def test_a_consumer_on_another_host_takes_no_port_of_the_monitoring(health_url: str | None, refused: bool) -> None:
+    service = {"name": "desk", "port": 9090, "uses": "text"} | ({"health_url": health_url} if health_url else {})
+    data = {"monitoring": {"stack": True}, "consumers": {"project": "/srv/advice", "services": [service]}}
+    if refused:
+        (text,) = problems(data)
+        assert text.startswith("monitoring.prometheus.port: 9090 is where consumers.services has desk")
+    else:
+        assert site_from([data], {}).monitoring.prometheus.port == 9090
+
+
 @pytest.mark.parametrize("url", ["alerts:9093", "http://", "ftp://alerts", "http://alerts:x"])
 def test_an_alertmanager_is_a_url(url: str) -> None:
     (text,) = problems({"monitoring": {"prometheus": {"alertmanagers": [url]}}})

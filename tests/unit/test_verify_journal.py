@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from roles.layout import GRAFANA, PROMETHEUS
 from roles.pins import ROOT
 from tests.verify.journal import (
     Benign,
@@ -51,7 +52,7 @@ def line(text: str, unit: str = VLLM, priority: int = 6, at: float = NOW - 10) -
 
 
 def counted(*lines: Line, since: float = NOW - 300) -> list[Line]:
-    return errors(lines, {unit: Span(since, "the window") for unit in (VLLM, VISION, ADAPTER)})
+    return errors(lines, {unit: Span(since, "the window") for unit in (VLLM, VISION, ADAPTER, PROMETHEUS, GRAFANA)})
 
 
 @pytest.mark.parametrize(
@@ -70,6 +71,10 @@ def counted(*lines: Line, since: float = NOW - 300) -> list[Line]:
         line(REQUEST % (200, "vLLM closed the connection before the answer was complete"), ADAPTER),
         line('INFO:     127.0.0.1:47042 - "POST /v1/chat/completions HTTP/1.1" 500 Internal Server Error'),
         line("ERROR ollama_adapter.service.peers it broke", ADAPTER),
+        line('ts=2026-11-29T06:33:12Z caller=main.go:1 level=error component=web msg="it broke"', PROMETHEUS),
+        line('time=2026-11-29T06:33:12Z level=ERROR source=main.go:1 msg="it broke" component=web', PROMETHEUS),
+        line('logger=server t=2026-11-29T06:33:12Z level=crit msg="it broke"', GRAFANA),
+        line('ts=2026-11-29T06:33:12Z caller=main.go:1 level=fatal msg="it broke"', GRAFANA),
     ],
     ids=lambda bad: bad.text[:30],
 )
@@ -92,6 +97,17 @@ def test_an_error_counts_by_its_level_in_the_journal_or_in_the_text(bad: Line) -
         line('INFO:     127.0.0.1:47042 - "POST /tokenize HTTP/1.1" 200 OK'),
         line('{"event":"request","method":"POST","path":"/api/chat","status":200,"duration_ms":2.5}', ADAPTER),
         line("a warning of systemd", priority=4),
+        line('logger=sqlstore t=2026-11-29T06:33:12Z level=info msg="no level=errors here"', GRAFANA),
+        line(
+            "ts=2026-11-29T06:33:12Z caller=notifier.go:532 level=error component=notifier "
+            'alertmanager=http://alerts:9093/api/v2/alerts count=1 msg="Error sending alert" err="connection refused"',
+            PROMETHEUS,
+        ),
+        line(
+            'time=2026-11-29T06:33:12Z level=ERROR source=notifier.go:645 msg="Error sending alerts" component=notifier '
+            'alertmanager=http://alerts:9093/api/v2/alerts count=1 err="connection refused"',
+            PROMETHEUS,
+        ),
         line("Failed to start another.service", "another.service", priority=3),
     ],
     ids=lambda good: good.text[:30],

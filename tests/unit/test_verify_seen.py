@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+from pathlib import Path
+
 import pytest
 
 from roles.nvidia.settings import NvidiaSettings
 from tests.verify.seen import (
     Owner,
+    addresses_of,
+    comparable,
     differences,
     owners_command,
     packages_of_driver,
     parse_listeners,
     parse_owners,
     parse_units,
+    secret_command,
 )
 from tests.verify.web import Answer, is_any, parse_answer, url_of
 
@@ -36,6 +43,18 @@ def test_loopback_is_every_address_of_it_in_every_spelling() -> None:
     assert [item.port for item in parse_listeners(SS) if item.beyond_loopback] == [11434, 22, 9100]
 
 
+def test_the_wildcard_of_gos_servers_is_the_one_that_the_settings_write() -> None:
+    text = """\
+LISTEN 0 4096          *:11435      *:* users:(("ollama",pid=7,fd=3))
+LISTEN 0 4096       [::]:3001    [::]:* users:(("grafana",pid=8,fd=3))
+LISTEN 0 4096    0.0.0.0:3001 0.0.0.0:* users:(("grafana",pid=8,fd=4))
+LISTEN 0 4096      [::1]:8000    [::]:* users:(("vllm",pid=9,fd=3))
+"""
+    seen = parse_listeners(text)
+    assert [addresses_of(port, seen) for port in (11435, 3001, 8000, 9090)] == [["0.0.0.0"], ["0.0.0.0"], ["::1"], []]
+    assert [comparable(address) for address in ("0.0.0.0", "::", "127.0.0.1")] == ["0.0.0.0", "0.0.0.0", "127.0.0.1"]
+
+
 def test_sockets_of_udp_are_read_alike() -> None:
     text = 'UNCONN 0 0 0.0.0.0:68 0.0.0.0:* users:(("dhclient",pid=9,fd=7))\nUNCONN 0 0 127.0.0.1%lo:323 0.0.0.0:*\n'
     assert [(item.port, item.beyond_loopback) for item in parse_listeners(text)] == [(68, True), (323, False)]
@@ -49,6 +68,38 @@ def test_units_are_told_apart_by_the_empty_line_and_values_may_hold_equals_signs
     units = parse_units("Id=a.service\nEnvironment=A=1 B=2\nDropInPaths=\n\nId=b.target\nActiveState=active\n")
     assert units["a.service"] == {"Id": "a.service", "Environment": "A=1 B=2", "DropInPaths": ""}
     assert units["b.target"]["ActiveState"] == "active"
+
+
+def test_a_secret_is_found_in_files_units_and_processes_and_its_own_place_is_left_out(tmp_path: Path) -> None:
+    secret = tmp_path / "etc/credentials/token"
+    secret.parent.mkdir(parents=True)
+    secret.write_text("a-very-secret-token\n")
+    (tmp_path / "etc/other.conf").write_text("token = a-very-secret-token\n")
+    (tmp_path / "etc/clean.conf").write_text("token = \n")
+    # The main process of prometheus.service has it in its environment, that of the timer does not exist.
+    with subprocess.Popen(["sleep", "60"], env={"TOKEN": "a-very-secret-token", "PATH": os.environ["PATH"]}) as process:
+        systemctl = tmp_path / "systemctl"
+        systemctl.write_text(
+            "#!/bin/sh\n"
+            f'case "$*" in "show -P MainPID -- a.timer prometheus.service") echo 0; echo; echo {process.pid};;\n'
+            '"show vllm.service") echo Environment=T=a-very-secret-token;;\n'
+            '"show prometheus.service") echo Id=x;; *) exit 9;; esac\n'
+        )
+        systemctl.chmod(0o755)
+        command = secret_command(
+            str(secret),
+            [str(tmp_path / "etc")],
+            ["vllm.service", "prometheus.service"],
+            ["prometheus.service", "a.timer"],
+        )
+        path = f"{tmp_path}:{os.environ['PATH']}"
+        found = subprocess.run(["sh", "-c", command], env={"PATH": path}, capture_output=True, text=True, check=True)
+        process.terminate()
+    assert found.stdout.splitlines() == [
+        str(tmp_path / "etc/other.conf"),
+        "systemctl show vllm.service",
+        f"/proc/{process.pid}/environ",
+    ]
 
 
 def test_a_process_belongs_to_the_innermost_unit_of_its_control_group() -> None:

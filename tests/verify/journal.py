@@ -13,6 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
+from roles.layout import PROMETHEUS
+
 UNITS_OF_TIME = {"": 1, "s": 1, "m": 60, "h": 3600}
 FIELDS = "MESSAGE,PRIORITY,_SYSTEMD_UNIT,UNIT,OBJECT_SYSTEMD_UNIT"
 ERROR = 3  # syslog's "err"; smaller is worse
@@ -23,7 +25,7 @@ SAYS_ERROR = re.compile(
     r"^(?:\([^)]*\) )?(?:ERROR|CRITICAL|FATAL)\b"  # vLLM, and Python's logging in the adapter
     r"|^Traceback \(most recent call last\)"
     r"|^(?:panic|fatal error): "  # Go
-    r"|\blevel=(?:ERROR|FATAL)\b"  # Ollama
+    r"|\blevel=(?:ERROR|FATAL|error|fatal|crit)\b"  # Ollama and Prometheus 3; in small letters Prometheus 2, exporters, Grafana
     r"|^\[GIN\].*\| 5\d\d \|"  # Ollama's log of requests
     r'|^INFO: .*" 5\d\d\b'  # vLLM's
     r'|^\{"event":"request",.*?"status":(?:5\d\d\b|200\b.*"error":")'  # the adapter's; the latter is a stream that broke off
@@ -58,6 +60,11 @@ KNOWN_BENIGN = (
             "the adapter refuses while vLLM starts or is restarted, as promised; whether vLLM serves is a check of its own",
         )
         for unit in ("ollama-adapter.service", "ollama-adapter-vision.service")
+    ),
+    Benign(
+        PROMETHEUS,
+        r"^(?=.*\bcomponent=notifier\b).*\bError sending alerts?\b",
+        "an Alertmanager that takes no alerts is a server of somebody else; Prometheus asks again with the next turn",
     ),
 )
 

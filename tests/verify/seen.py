@@ -12,6 +12,7 @@ from roles.cards import parse_devices
 from roles.layout import STATE_FILE
 from roles.nvidia.plan import driver_plan
 from roles.nvidia.settings import NvidiaSettings
+from roles.settings import is_everywhere
 
 # fmt: off
 UNIT_PROPERTIES = (
@@ -64,6 +65,16 @@ def parse_listeners(text: str) -> list[Listener]:
     return listeners
 
 
+def comparable(address: str) -> str:
+    """The address as the settings write it: a wildcard of either family is 0.0.0.0, see is_everywhere."""
+    return "0.0.0.0" if is_everywhere(address) else address
+
+
+def addresses_of(port: int, listeners: Iterable[Listener]) -> list[str]:
+    """On which addresses a port is listened on, each once and comparable."""
+    return sorted({comparable(item.address) for item in listeners if item.port == port})
+
+
 @dataclass(frozen=True)
 class Owner:
     """Who a process is: its user's number and the unit that it belongs to ("" for none)."""
@@ -77,6 +88,17 @@ def owners_command(pids: Iterable[int]) -> str:
     words = " ".join(str(pid) for pid in sorted(set(pids)))
     facts = 'echo "$p $(stat -c %u /proc/$p) $(tail -n 1 /proc/$p/cgroup)"'
     return f"for p in {words}; do [ -r /proc/$p/cgroup ] && {facts}; done; true"
+
+
+def secret_command(secret: str, folders: Iterable[str], units: Iterable[str], running: Iterable[str]) -> str:
+    """A shell command that prints where else the content of a file is: below folders, in units as systemd shows them, and in
+    arguments and environment of the main processes of those that run. It compares on the host: the secret never leaves it."""
+    pids = f"$(systemctl show -P MainPID -- {' '.join(sorted(running))} | grep -x '[1-9][0-9]*')"
+    return (
+        f"grep -rlFf {secret} {' '.join(folders)} --exclude-dir=credentials; "
+        f"for u in {' '.join(sorted(units))}; do systemctl show $u | grep -qFf {secret} && echo systemctl show $u; done; "
+        f"for p in {pids}; do for f in environ cmdline; do grep -qaFf {secret} /proc/$p/$f && echo /proc/$p/$f; done; done; true"
+    )
 
 
 def parse_owners(text: str) -> dict[int, Owner]:

@@ -12,7 +12,7 @@ from roles.layout import GRAFANA, GRAFANA_PASSWORD
 from roles.monitoring.grafana import configuration, dashboards
 from roles.site import Site
 from tests.verify.conftest import Expect, Run
-from tests.verify.seen import Listener
+from tests.verify.seen import Listener, addresses_of, comparable
 from tests.verify.targets import Target
 from tests.verify.web import Endpoint
 
@@ -47,9 +47,8 @@ def test_it_is_up_with_its_database(grafana: Endpoint, expect: Expect) -> None:
 def test_it_listens_where_the_settings_say_and_nowhere_else(
     grafana: Endpoint, site: Site, listeners: list[Listener], expect: Expect
 ) -> None:
-    port = site.monitoring.grafana.port
-    seen = sorted(item.address for item in listeners if item.port == port)
-    expect("addresses that listen", {f"port {port}": [site.monitoring.grafana.address]}, {f"port {port}": seen})
+    port, address = site.monitoring.grafana.port, comparable(site.monitoring.grafana.address)
+    expect("addresses that listen", {f"port {port}": [address]}, {f"port {port}": addresses_of(port, listeners)})
 
 
 def test_it_runs_and_will_after_a_boot(grafana: Endpoint, run: Run, expect: Expect) -> None:

@@ -18,7 +18,7 @@ def test_no_unit_of_ours_has_said_error_lately(
     window = request.config.getoption("journal_window")
     if not seconds_of(window):
         pytest.skip(f"--journal-window {window}")
-    units = [*unit_files(site), "llm-check.service"]
+    units = [*unit_files(site), "llm-check.service", *site.monitoring.units(site.gpu)]
     spans = parse_spans(run(clock_command(units))[1], seconds_of(window))
     code, out, err = run(journal_command(units, min(span.since for span in spans.values())))
     assert code == 0, f"{target.name}: expected to read the journal, seen {err.strip()}"

@@ -14,7 +14,7 @@ from roles.monitoring.prometheus.configuration import configuration
 from roles.monitoring.settings import Listening
 from roles.site import Site
 from tests.verify.conftest import Expect, Run
-from tests.verify.seen import Listener
+from tests.verify.seen import Listener, addresses_of, comparable
 from tests.verify.targets import Target
 from tests.verify.web import Endpoint
 
@@ -61,9 +61,8 @@ def test_every_unit_of_the_monitoring_runs_and_starts_at_boot(
 def test_the_monitoring_listens_as_declared_and_nowhere_else(
     stack: dict[str, Listening], listeners: list[Listener], expect: Expect
 ) -> None:
-    seen = {key: sorted(item.address for item in listeners if item.port == one.port) for key, one in stack.items()}
-    # A server that is to listen on every address does so for both families at once.
-    wanted = {key: ["::" if one.address == "0.0.0.0" else one.address] for key, one in stack.items()}
+    seen = {key: addresses_of(one.port, listeners) for key, one in stack.items()}
+    wanted = {key: [comparable(one.address)] for key, one in stack.items()}
     expect("addresses that listen", wanted, seen)
 
 

@@ -20,7 +20,16 @@ from roles.layout import (
 )
 from roles.site import Site
 from tests.verify.conftest import Expect, Run
-from tests.verify.seen import Listener, Owner, Unit, owners_command, parse_listeners, parse_owners
+from tests.verify.seen import (
+    Listener,
+    Owner,
+    Unit,
+    addresses_of,
+    comparable,
+    owners_command,
+    parse_listeners,
+    parse_owners,
+)
 from tests.verify.targets import Target
 
 # Container ports are declared in the compose file that publishes them; systemd holds 22 where ssh is socket-activated.
@@ -47,8 +56,8 @@ def declared(site: Site) -> dict[int, tuple[str, str]]:
 def test_every_declared_port_listens_on_its_address_and_nowhere_else(
     site: Site, listeners: list[Listener], expect: Expect
 ) -> None:
-    wanted = {f"port {port}": [address] for port, (address, _) in declared(site).items()}
-    seen = {f"port {port}": sorted(item.address for item in listeners if item.port == port) for port in declared(site)}
+    wanted = {f"port {port}": [comparable(address)] for port, (address, _) in declared(site).items()}
+    seen = {f"port {port}": addresses_of(port, listeners) for port in declared(site)}
     expect("addresses that listen", wanted, seen)
 
 
