@@ -64,7 +64,7 @@ KNOWN_BENIGN = (
     Benign(
         PROMETHEUS,
         r"^(?=.*\bcomponent=notifier\b).*\bError sending alerts?\b",
-        "an Alertmanager that takes no alerts is a server of somebody else; Prometheus asks again with the next turn",
+        "an Alertmanager that takes no alerts is a server of somebody else; a rule of rules/monitoring.yml is about it",
     ),
 )
 
