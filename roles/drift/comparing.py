@@ -34,6 +34,7 @@ from roles.site import Site
 from roles.telling import Refusal
 
 DIFF_LINES = 12
+OF_PACKAGES = ("/usr/lib/", "/lib/")  # drop-ins that a package brings for its own unit
 # Not ours, and on nearly every host.
 FAMILIAR = frozenset({"sshd", "systemd-resolve", "systemd-network", "systemd", "chronyd", "ntpd", "rpcbind"})
 
@@ -99,7 +100,7 @@ def drop_in_findings(look: Look) -> Iterator[Finding]:
             f"{unit} as its package and {drop_in(unit)} have it" if packages else f"{unit} as it is in {UNITS}/{unit}"
         )
         for path in seen.drop_ins:
-            if path not in ours:
+            if path not in ours and not path.startswith(OF_PACKAGES):
                 remedy = (
                     f"put what it sets into the inventory, then on the host: rm {path}; systemctl daemon-reload; "
                     f"systemctl try-restart {unit}"

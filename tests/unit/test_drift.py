@@ -131,8 +131,9 @@ def test_the_units_of_the_monitoring_are_looked_at_where_the_host_has_one() -> N
 
 def test_of_a_packages_unit_our_drop_in_is_ours_and_another_is_named_in_words_that_fit() -> None:
     by_hand = f"/etc/systemd/system/{PROMETHEUS}.d/override.conf"
+    brought = f"/usr/lib/systemd/system/{PROMETHEUS}.d/10-package.conf"
     (found,) = drop_in_findings(
-        replace(LOOK, units={PROMETHEUS: replace(RUNS, drop_ins=(drop_in(PROMETHEUS), by_hand))})
+        replace(LOOK, units={PROMETHEUS: replace(RUNS, drop_ins=(drop_in(PROMETHEUS), brought, by_hand))})
     )
     assert (found.what, found.expected) == (by_hand, f"{PROMETHEUS} as its package and {drop_in(PROMETHEUS)} have it")
     # Of a unit that is ours whole, a file of that name is somebody else's.

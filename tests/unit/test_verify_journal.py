@@ -1,4 +1,7 @@
-"""Which lines of a journal are errors that count: lines as vLLM, Ollama, the adapter and systemd wrote them on hosts of the lab."""
+"""Which lines of a journal are errors that count: lines as vLLM, Ollama, the adapter and systemd wrote them on hosts of the lab.
+
+Those of the monitoring are in the form of logfmt that its servers document; they were not recorded.
+"""
 
 from __future__ import annotations
 

@@ -20,6 +20,7 @@ from roles.layout import (
     DCGM_EXPORTER,
     LIBEXEC,
     METRICS,
+    METRICS_TIMER,
     MONITORING_UNITS,
     NODE_EXPORTER,
     PROMETHEUS,
@@ -36,7 +37,6 @@ from roles.rendering import render
 if TYPE_CHECKING:
     from roles.site import Site
 
-TIMER = "llm-metrics.timer"
 READS = {
     PROMETHEUS: ("prometheus.yml", "rules/*.yml"),
     NODE_EXPORTER: (),
@@ -52,14 +52,14 @@ def prometheus_stack(site: Site) -> None:
         install(site)
         configure(site)
         run(site)
-    others = tuple(unit for unit in (*MONITORING_UNITS, TIMER) if unit not in wanted)
+    others = tuple(unit for unit in (*MONITORING_UNITS, METRICS_TIMER) if unit not in wanted)
     units_stopped(name="Stop what is not wanted any more, and keep what it has collected", units=others)
 
 
 def units(site: Site) -> tuple[str, ...]:
     """The units that run on a host, the timer last; none without the stack."""
     servers = [one.unit for one in site.monitoring.listening(site.gpu).values() if one.unit in MONITORING_UNITS]
-    return (*servers, TIMER) if servers else ()
+    return (*servers, METRICS_TIMER) if servers else ()
 
 
 def install(site: Site) -> None:
@@ -93,9 +93,11 @@ def run(site: Site) -> None:
         unit_current(name=f"Have {unit} run with this configuration", unit=unit, paths=paths)
         systemd.service(name=f"Have {unit} start at boot", service=unit, enabled=True, running=None)
     unit_current(
-        name="Run llm-metrics by its timer", unit=TIMER, paths=tuple(f"{UNITS}/{name}" for name in metrics_units(site))
+        name="Run llm-metrics by its timer",
+        unit=METRICS_TIMER,
+        paths=tuple(f"{UNITS}/{name}" for name in metrics_units(site)),
     )
-    systemd.service(name=f"Have {TIMER} start at boot", service=TIMER, enabled=True, running=None)
+    systemd.service(name=f"Have {METRICS_TIMER} start at boot", service=METRICS_TIMER, enabled=True, running=None)
 
 
 def stand_for(site: Site) -> dict[str, str]:
@@ -129,5 +131,5 @@ def metrics_units(site: Site) -> dict[str, str]:
     values = {"libexec": LIBEXEC, "etc": PROMETHEUS_ETC, "metrics": METRICS}
     return {
         "llm-metrics.service": render(__file__, "llm-metrics.service", **values),
-        TIMER: render(__file__, TIMER, interval=site.monitoring.check_interval_s),
+        METRICS_TIMER: render(__file__, METRICS_TIMER, interval=site.monitoring.check_interval_s),
     }
