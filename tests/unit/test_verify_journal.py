@@ -9,7 +9,7 @@ import json
 
 import pytest
 
-from roles.layout import GRAFANA, PROMETHEUS
+from roles.layout import GRAFANA, NODE_EXPORTER, PROMETHEUS
 from roles.pins import ROOT
 from tests.verify.journal import (
     Benign,
@@ -105,6 +105,11 @@ def test_an_error_counts_by_its_level_in_the_journal_or_in_the_text(bad: Line) -
             "ts=2026-11-29T06:33:12Z caller=notifier.go:532 level=error component=notifier "
             'alertmanager=http://alerts:9093/api/v2/alerts count=1 msg="Error sending alert" err="connection refused"',
             PROMETHEUS,
+        ),
+        line(  # recorded on a lab host
+            "ts=2026-11-29T19:26:14.416Z caller=diskstats_linux.go:264 level=error collector=diskstats "
+            'msg="Failed to open directory, disabling udev device properties" path=/run/udev/data',
+            NODE_EXPORTER,
         ),
         line(
             'time=2026-11-29T06:33:12Z level=ERROR source=notifier.go:645 msg="Error sending alerts" component=notifier '

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
-from roles.layout import PROMETHEUS
+from roles.layout import NODE_EXPORTER, PROMETHEUS
 
 UNITS_OF_TIME = {"": 1, "s": 1, "m": 60, "h": 3600}
 FIELDS = "MESSAGE,PRIORITY,_SYSTEMD_UNIT,UNIT,OBJECT_SYSTEMD_UNIT"
@@ -60,6 +60,11 @@ KNOWN_BENIGN = (
             "the adapter refuses while vLLM starts or is restarted, as promised; whether vLLM serves is a check of its own",
         )
         for unit in ("ollama-adapter.service", "ollama-adapter-vision.service")
+    ),
+    Benign(
+        NODE_EXPORTER,
+        r"^(?=.*\bcollector=diskstats\b).*disabling udev device properties",
+        "a host without udev, as in a container, has no more to tell of its disks than their names and numbers",
     ),
     Benign(
         PROMETHEUS,
