@@ -134,6 +134,7 @@ def test_a_service_outside_of_the_project_is_asked_by_its_health_url(operator: O
     assert "store at tcp://127.0.0.1:8200: expected 'open', seen 'no answer: Connection refused'" in seen.stdout
 
 
+@pytest.mark.slow
 def test_a_service_that_does_not_get_well_fails_the_run_with_its_last_lines(operator: Operator, project: Host) -> None:
     failed = operator.deploy(*SETTINGS, "--data", "consumers.ollama_url=http://crash:11434", hosts=[project])
     assert failed.status == 1

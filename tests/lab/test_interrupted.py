@@ -15,6 +15,7 @@ from tests.lab.test_refusals import mirror_fault
 pytestmark = pytest.mark.lab
 
 
+@pytest.mark.slow
 def test_a_run_cut_and_interrupted_and_fed_rubbish_converges_in_the_end(
     operator: Operator, make_host: Callable[..., Host]
 ) -> None:

@@ -102,6 +102,7 @@ def test_a_stream_that_fits_into_the_drain_time_is_finished_before_the_unit_stop
     assert vllm.processes() == {}
 
 
+@pytest.mark.slow
 def test_a_client_that_outlasts_the_drain_time_does_not_keep_the_unit_from_stopping(vllm: Vllm) -> None:
     vllm.ctl("stop")
     vllm.configure("shutdown-timeout", "1")
@@ -116,6 +117,7 @@ def test_a_client_that_outlasts_the_drain_time_does_not_keep_the_unit_from_stopp
     assert vllm.processes() == {}
 
 
+@pytest.mark.slow
 def test_a_vllm_that_does_not_heed_the_stop_is_killed_with_its_engine_when_the_time_to_stop_is_over(vllm: Vllm) -> None:
     # A signal that does nothing, as SIGTERM does nothing while vLLM loads. (SIGSTOP would not do: systemd sends SIGCONT.)
     vllm.drop_in("[Service]\nKillSignal=SIGCONT\nTimeoutStopSec=5\n")
@@ -160,6 +162,7 @@ def test_a_configuration_changed_by_hand_is_put_back_and_vllm_restarted_with_it(
     assert_serves_with_the_deployed_inputs(vllm)
 
 
+@pytest.mark.slow
 def test_a_deploy_of_a_setting_that_vllm_refuses_says_so_and_the_next_one_converges(
     vllm: Vllm, operator: Operator
 ) -> None:
