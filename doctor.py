@@ -16,9 +16,6 @@ from roles.doctor.case import Case
 from roles.doctor.diagnosis import WORDS, judged
 from roles.doctor.symptoms import HostSymptoms, Symptoms
 from roles.ending import tell
-from roles.facts.evidence import Evidence, MachineEvidence
-from roles.facts.survey import HostSurvey, Survey
-from roles.layout import snapshot
 from roles.phase.operations import PhaseStatus
 from roles.phases import unit_files
 from roles.preflight import keep_findings, preflight
@@ -30,8 +27,7 @@ preflight()  # what would keep a deploy from the host, its mirrors among it
 site = kept.site
 errors = [finding for finding in kept.findings if finding.severity == "error"]
 seen: Symptoms | None = None
-machine: Evidence | None = None
-survey: Survey | None = None
+machine, survey = kept.evidence, kept.survey
 begin = time.time()
 ahead = 0.0
 if site is not None:
@@ -41,12 +37,9 @@ if site is not None:
     if seen is not None:
         # The script has read its clock between these two: only what lies outside of them is skew.
         ahead = seen.now - min(max(seen.now, begin), time.time())
-    machine = host.get_fact(MachineEvidence)
-    model = snapshot(site).path if site.prepares_phase_2 else ""
-    survey = host.get_fact(HostSurvey, paths=[], folders=[], snapshot=model)
 reason = reason_unknown(
     lost=this in state.failed_hosts,
-    settings_problems=tuple(f"{one.about}: {one.fact}" for one in errors) if site is None else (),
+    settings_problems=errors if site is None else [],
     readable=seen is not None and machine is not None and survey is not None,
     uid=survey.uid if survey is not None else 0,
 )

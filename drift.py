@@ -13,7 +13,6 @@ from roles.drift.facts import FilesSeen, Look, LookAtHost
 from roles.drift.findings import WORDS, judged
 from roles.drift.steps import PLAYBOOK, plan_without_comparing, take_steps
 from roles.ending import tell
-from roles.facts.survey import HostSurvey
 from roles.layout import snapshots
 from roles.phase.operations import PhaseStatus
 from roles.phases import unit_files
@@ -31,7 +30,7 @@ steps = take_steps(state, this)
 errors: list[Finding] = [finding for finding in kept.findings if finding.severity == "error"]
 site: Site | None = kept.site
 look: Look | None = None
-survey = host.get_fact(HostSurvey, paths=[], folders=[])
+survey = kept.survey
 if site is not None:
     models = snapshots(site) if site.prepares_phase_2 else ()
     look = host.get_fact(LookAtHost, units=(*unit_files(site), *site.monitoring.units(site.gpu)), models=models)

@@ -17,11 +17,14 @@ _LOOKS_SECRET = re.compile(r"\b(?:hf_|sk-|ghp_)\w{4,}|(?<=://)[^/\s@]+@")
 
 def hidden(line: str, width: int = WIDTH) -> str:
     """The line without what may be a secret, and not too long."""
-    line = _LOOKS_SECRET.sub("[hidden]", _NAMED.sub(r"\1[hidden]", line))
-    return line if len(line) <= width else f"{line[: width - 1]}…"
+    return _shown(_NAMED.sub(r"\1[hidden]", line), width)
 
 
 def hidden_in_prose(line: str, width: int = WIDTH) -> str:
     """The same for a line of a log."""
-    line = _LOOKS_SECRET.sub("[hidden]", _GIVEN.sub(r"\1[hidden]", _FLAG.sub(r"\1[hidden]", line)))
+    return _shown(_GIVEN.sub(r"\1[hidden]", _FLAG.sub(r"\1[hidden]", line)), width)
+
+
+def _shown(line: str, width: int) -> str:
+    line = _LOOKS_SECRET.sub("[hidden]", line)
     return line if len(line) <= width else f"{line[: width - 1]}…"

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
+LOST = "the connection was lost, or something could not be read; the lines above say what"
+UNREADABLE = "the host does not run python3, or not ours; pyinfra inventory preflight.py --dry says what to do"
 UNKNOWN = "unknown"  # the verdict on a host of which nothing can be said for sure
 UNKNOWN_STATUS, FOUND_STATUS = 1, 3  # not 2: a command line that is wrong ends with that
 
@@ -41,6 +43,12 @@ class Words(Generic[Told]):
     as_json: Callable[[Told], str]
     unknown: Callable[[str, str], Told]
     end: Callable[[Sequence[Told]], tuple[str, int]]
+
+
+def wrong_inventory(problems: Iterable[Refusal]) -> str:
+    """Why nothing can be said about a host whose settings are wrong. :param problems: with them."""
+    told = "; ".join(f"{problem.about}: {problem.fact}" for problem in problems)
+    return f"the inventory is wrong, {told}; pyinfra inventory preflight.py --dry says what to do"
 
 
 def exit_status(told: Iterable[AboutHost], good: str) -> int:

@@ -13,7 +13,7 @@ diagnosis.py   what a diagnosis is, its order, how it is told, the exit status
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from roles.consumer_variables import TEXT_URLS, VISION_URLS
@@ -28,6 +28,7 @@ from roles.doctor.symptoms import Question
 from roles.facts.survey import ModelSeen
 from roles.layout import ADAPTER, ADAPTER_TOKEN, OPT, STATE, VLLM, VLLM_VISION
 from roles.site import Site
+from roles.telling import LOST, UNREADABLE, Refusal, wrong_inventory
 from roles.vllm_model import ModelShape, UnknownModel, shape_of, weights_in
 
 FOLDERS = ("/", "/tmp", "/var/lib/docker", STATE, OPT)
@@ -45,7 +46,7 @@ def questions(site: Site) -> tuple[Question, ...]:
     engines = {VLLM: site.vllm, **({VLLM_VISION: site.vllm_vision} if site.vision_on_vllm else {})}
     for unit, server in engines.items():
         url = f"http://127.0.0.1:{server.port}"
-        body = f'{{"model": "{server.served_name}", "prompt": "1", "max_tokens": 1}}'
+        body = json.dumps({"model": server.served_name, "prompt": "1", "max_tokens": 1})
         asked.append(Question(f"{unit}:{HEALTH}", f"{url}/health"))
         asked.append(Question(f"{unit}:{TOKEN}", f"{url}/v1/completions", body, seconds=20.0))
     for front in adapters(site):
@@ -104,21 +105,18 @@ def notes(case: Case) -> Iterator[str]:
         yield "systemd does not say whether the clock is synchronised"
 
 
-def reason_unknown(lost: bool, settings_problems: tuple[str, ...], readable: bool, uid: int = 0) -> str:
+def reason_unknown(lost: bool, settings_problems: Sequence[Refusal], readable: bool, uid: int = 0) -> str:
     """Why nothing can be said about a host; "" when it could be looked at.
 
     :param lost: it went away meanwhile. :param settings_problems: of the inventory. :param readable: it runs python3.
     :param uid: as whom it was looked at.
     """
     if lost:
-        return "the connection was lost, or something could not be read; the lines above say what"
-    if problems := "; ".join(settings_problems):
-        return f"the inventory is wrong, {problems}; pyinfra inventory preflight.py --dry says what to do"
+        return LOST
+    if settings_problems:
+        return wrong_inventory(settings_problems)
     if not readable:
-        return "the host does not run python3, or not ours; pyinfra inventory preflight.py --dry says what to do"
+        return UNREADABLE
     if uid != 0:
         return f"connected as uid {uid}, who sees neither services nor ports; set _sudo = True in inventory/group_data/all.py"
     return ""
-
-
-__all__ = ["VARIABLES", "diagnoses", "folders", "notes", "questions", "reason_unknown", "shape_of_text_model"]

@@ -34,9 +34,8 @@ SETTINGS = (
     r"|Bfloat16 is only supported on GPUs with compute capability|The model's architectures? .* not supported"
 )
 DERIVED = r"derived max_model_len \(\S*?=(?:\S*?=)?(\d+)"
-LOAD = (
-    r"Avg generation throughput: ([\d.]+) tokens/s, Running: \d+ reqs, Waiting: \d+"  # vLLM says so every ten seconds
-)
+# vLLM says so every ten seconds.
+LOAD = r"Avg generation throughput: ([\d.]+) tokens/s, Running: \d+ reqs, Waiting: \d+"
 FRESH_S = 60.0
 IN_USE = r"[Aa]ddress already in use"
 
@@ -210,7 +209,6 @@ def dead(case: Case) -> Iterator[Diagnosis]:
 def not_up(case: Case) -> Iterator[Diagnosis]:
     """It is not up, and nothing that is known was said."""
     unit = case.unit(case.engine)
-    download = case.unit(case.download)
     if unit.is_starting:
         since = case.seen.now - unit.began
         given = f"it is given {for_people(case.server.ready_timeout_s)} ({case.about}.ready_timeout_s)"
@@ -235,7 +233,7 @@ def not_up(case: Case) -> Iterator[Diagnosis]:
             f"To serve at once: {case.back}",
             follows=(*NO_MODEL, "out-of-memory", "driver-mismatch", "driver-not-loaded"),
         )
-    elif download.active not in ("activating",):
+    elif case.unit(case.download).active != "activating":
         yield Diagnosis(
             "vllm-stopped",
             "likely",

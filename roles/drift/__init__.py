@@ -28,7 +28,7 @@ from roles.drift.findings import Finding
 from roles.drift.steps import Step
 from roles.facts.survey import Listener
 from roles.site import Site
-from roles.telling import Refusal
+from roles.telling import LOST, UNREADABLE, Refusal, wrong_inventory
 
 
 @dataclass(frozen=True)
@@ -55,15 +55,12 @@ def reason_unknown(
     :param settings_problems: what is wrong in the inventory about it.
     """
     if lost:
-        return "the connection was lost, or something could not be read; the lines above say what"
+        return LOST
     if settings_problems:
-        told = "; ".join(f"{problem.about}: {problem.fact}" for problem in settings_problems)
-        return f"the inventory is wrong, {told}; pyinfra inventory preflight.py --dry says what to do"
+        return wrong_inventory(settings_problems)
     if changing:
         return f"{changing}, is changing it just now; look again when that is over"
-    if look is None or not surveyed:
-        return "the host does not run python3, or not ours; pyinfra inventory preflight.py --dry says what to do"
-    return ""
+    return UNREADABLE if look is None or not surveyed else ""
 
 
 def differences(host: str, site: Site, seen: Seen) -> tuple[list[Finding], list[str]]:

@@ -45,10 +45,15 @@ DOCKER = "/usr/bin/dockerd"
 
 @dataclass
 class Kept:
-    """What preflight made of a host, for a playbook that judges it itself. `site` is None where the settings are wrong."""
+    """What preflight saw and made of a host, for a playbook that judges it itself.
+
+    `site` is None where the settings are wrong, `evidence` and `survey` where the host was not, or could not be, looked at.
+    """
 
     site: Site | None = None
     findings: list[Finding] = field(default_factory=list)
+    evidence: Evidence | None = None
+    survey: Survey | None = None
 
 
 _kept: dict[str, Kept] = {}  # by host
@@ -108,6 +113,8 @@ def layers(host: Host) -> list[dict[str, Any]]:
 def examine(site: Site) -> tuple[Site, list[Finding]]:
     """What the host and its mirrors look like, judged; and the settings with what the cards decide."""
     seen: Evidence | None = host.get_fact(MachineEvidence)
+    if kept := _kept.get(host.name):
+        kept.evidence = seen
     if seen is None:
         return site, [without_python()]
     site = with_phases_decided(site, seen.devices)
@@ -122,6 +129,8 @@ def judged(site: Site, seen: Evidence) -> list[Finding]:
         folders=folders_to_fill(site),
         snapshot=snapshot(site).path if site.prepares_phase_2 else "",
     )
+    if kept := _kept.get(host.name):
+        kept.survey = survey
     if survey is None:
         return [without_survey()]
     token, no_token = secret_or_finding(site.vllm.hub_token, site.prepares_phase_2)

@@ -6,7 +6,7 @@ Faults of cards and of the clock cannot be made here (tests/unit/doctor); cards 
 from __future__ import annotations
 
 import re
-import time
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -17,6 +17,7 @@ from lab import Host
 from tests.lab.deployments import Operator
 from tests.lab.test_deploy import serves_phase_1, serves_phase_2
 from tests.lab.test_drift import untouched
+from tests.lab.vllm_probes import wait_until
 
 pytestmark = pytest.mark.lab
 Served = tuple[Host, Host]
@@ -49,13 +50,10 @@ def diagnosed(operator: Operator, host: Host, restless: bool = False) -> dict[st
     return {one["name"]: one for one in line["diagnoses"]}
 
 
-def wait_until(host: Host, command: str, timeout_s: float = 120.0) -> None:
-    """Returns when the command succeeds on the host; raises TimeoutError when it does not."""
-    end = time.monotonic() + timeout_s
-    while host.ssh(command, check=False).returncode != 0:
-        if time.monotonic() > end:
-            raise TimeoutError(command)
-        time.sleep(1)
+def until_it_says(host: Host, unit: str, words: str) -> None:
+    """Returns when the unit's last lines have the words."""
+    look = f"journalctl -u {unit} -n 200 -o cat | grep -qi {shlex.quote(words)}"
+    wait_until(f"{unit} says {words!r}", lambda: host.ssh(look, check=False).returncode == 0, 120)
 
 
 def for_the_host(remedy: str) -> str:
@@ -145,7 +143,7 @@ def test_a_vllm_that_hangs_and_one_that_was_stopped(operator: Operator, served: 
 def test_a_context_whose_keys_and_values_do_not_fit_gets_the_one_that_does(operator: Operator, served: Served) -> None:
     host, _ = served
     with vllm_told(host, "kv-cache-memory-bytes: 3M"):
-        wait_until(host, "journalctl -u vllm -n 200 -o cat | grep -q 'KV cache is needed'")
+        until_it_says(host, "vllm", "KV cache is needed")
         names = diagnosed(operator, host, restless=True)
         first = names["context-too-long"]
         assert next(iter(names)) == "context-too-long"
@@ -157,7 +155,7 @@ def test_a_context_whose_keys_and_values_do_not_fit_gets_the_one_that_does(opera
 def test_settings_that_vllm_refuses(operator: Operator, served: Served) -> None:
     host, _ = served
     with vllm_told(host, "max-model-len: 1000000"):
-        wait_until(host, "journalctl -u vllm -n 100 -o cat | grep -q 'greater than the derived'")
+        until_it_says(host, "vllm", "greater than the derived")
         names = diagnosed(operator, host, restless=True)
     assert next(iter(names)) == "vllm-settings"
     assert "set vllm.max_model_len to at most " in names["vllm-settings"]["remedy"]
@@ -170,7 +168,7 @@ def test_a_model_that_is_damaged_on_the_disk(operator: Operator, served: Served)
     host.ssh(f"cp -a {weights} /run/weights; printf 'damaged!' | dd of={weights} bs=1 conv=notrunc status=none")
     try:
         host.ssh("systemctl restart --no-block vllm")
-        wait_until(host, "journalctl -u vllm -n 100 -o cat | grep -q 'SafetensorError'")
+        until_it_says(host, "vllm", "SafetensorError")
         names = diagnosed(operator, host, restless=True)
     finally:
         host.ssh(f"cp -a /run/weights {weights}; {RESTART}", timeout=300)
@@ -184,12 +182,12 @@ def test_a_hub_that_is_not_reached_and_one_that_is_not_trusted(operator: Operato
     host.ssh(SELF_SIGNED)
     try:
         with download_from(host, "http://127.0.0.1:9"):
-            wait_until(host, "journalctl -u vllm-model -n 20 -o cat | grep -q 'onnection refused'")
+            until_it_says(host, "vllm-model", "onnection refused")
             names = diagnosed(operator, host, restless=True)
             assert next(iter(names)) == "hub-unreachable"
             assert any("what came is kept" in line or "efused" in line for line in names["hub-unreachable"]["evidence"])
         with download_from(host, "https://127.0.0.1:9443"):
-            wait_until(host, "journalctl -u vllm-model -n 20 -o cat | grep -qi 'certificate'")
+            until_it_says(host, "vllm-model", "certificate")
             names = diagnosed(operator, host, restless=True)
             assert next(iter(names)) == "certificate"
     finally:

@@ -8,6 +8,7 @@ import pytest
 
 from roles.doctor import notes, reason_unknown
 from roles.doctor.diagnosis import SUMMARY, Diagnosis, Told, as_json, in_order, judged, report
+from roles.preflight.findings import error
 from roles.telling import exit_status, summary
 from tests.unit.doctor.cases import WELL, found
 
@@ -63,7 +64,9 @@ def test_the_status_is_right_for_all_hosts(verdicts: list[str], status: int, las
 def test_a_host_of_which_nothing_can_be_said_has_a_reason_and_no_diagnosis() -> None:
     assert reason_unknown(lost=False, settings_problems=(), readable=True) == ""
     assert "connection was lost" in reason_unknown(lost=True, settings_problems=(), readable=False)
-    assert "vllm.prot" in reason_unknown(lost=False, settings_problems=("vllm.prot: unknown",), readable=False)
+    assert "vllm.prot" in reason_unknown(
+        lost=False, settings_problems=[error("vllm.prot", "unknown", "correct it")], readable=False
+    )
     assert "_sudo" in reason_unknown(lost=False, settings_problems=(), readable=True, uid=1000)
     reason = reason_unknown(lost=False, settings_problems=(), readable=False)
     assert report(judged("gpu-01", [made("x")], [], reason)) == f"gpu-01: unknown: {reason}"
