@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from roles.monitoring.dashboards.expressions import ERROR_SHARE, IN_PHASE_1, OF_ADAPTER, REQUESTS, STATUS_COLOURS
+from roles.monitoring.dashboards.expressions import IN_PHASE_1, OF_ADAPTER, REQUESTS
 from roles.monitoring.dashboards.panels import (
     BLUE,
     GREEN,
-    ORANGE,
-    RED,
     UP,
     Page,
     Query,
@@ -19,6 +17,7 @@ from roles.monitoring.dashboards.panels import (
     stat,
     table,
 )
+from roles.monitoring.dashboards.shared_panels import by_status, errors, requests, tokens_by_model
 
 PAGE = Page(
     "adapter",
@@ -36,17 +35,8 @@ PAGE = Page(
                     filled=True,
                     none=IN_PHASE_1,
                 ),
-                stat(
-                    "Requests", "Answered in a second.", rate(REQUESTS), "reqps", steps=((None, BLUE),), none=IN_PHASE_1
-                ),
-                stat(
-                    "Errors",
-                    "Share of the answers that are 5xx.",
-                    ERROR_SHARE,
-                    "percentunit",
-                    steps=((None, GREEN), (0.01, ORANGE), (0.05, RED)),
-                    none=IN_PHASE_1,
-                ),
+                requests("Answered in a second."),
+                errors("Share of the answers that are 5xx."),
                 stat(
                     "In flight",
                     "Requests that are being answered.",
@@ -74,15 +64,7 @@ PAGE = Page(
         Row(
             8,
             (
-                graph(
-                    "By status",
-                    "Answers in a second; 499: the client left.",
-                    [Query(rate(REQUESTS, "status"), "{{status}}")],
-                    "reqps",
-                    stacked=True,
-                    colours=STATUS_COLOURS,
-                    none=IN_PHASE_1,
-                ),
+                by_status("By status", "Answers in a second; 499: the client left."),
                 graph(
                     "By route",
                     "Answers in a second.",
@@ -137,14 +119,7 @@ PAGE = Page(
         Row(
             8,
             (
-                graph(
-                    "Tokens generated, by model",
-                    "In a second.",
-                    [Query(rate(f"ollama_adapter_output_tokens_total{OF_ADAPTER}", "model"), "{{model}}")],
-                    "suffix:tok/s",
-                    stacked=True,
-                    none=IN_PHASE_1,
-                ),
+                tokens_by_model("Tokens generated, by model", "In a second."),
                 graph(
                     "Upstreams that answer",
                     "1 where the health check succeeds: vLLM, its replicas, what serves 11435, and what stands behind that.",

@@ -6,16 +6,10 @@ from roles.monitoring.dashboards.expressions import (
     CARD,
     CARD_MEMORY,
     DISK_USED,
-    ERROR_SHARE,
-    HIT_RATE,
     IN_PHASE_1,
-    KV_CACHE,
-    KV_CACHE_OF,
     NO_CARD,
     OF_ADAPTER,
     OF_VLLM,
-    REQUESTS,
-    STATUS_COLOURS,
 )
 from roles.monitoring.dashboards.panels import (
     BLUE,
@@ -32,6 +26,7 @@ from roles.monitoring.dashboards.panels import (
     stat,
     table,
 )
+from roles.monitoring.dashboards.shared_panels import by_status, errors, hit_rate, kv_cache, requests, tokens_by_model
 
 PHASES = {
     0: ("none serves", RED),
@@ -75,22 +70,8 @@ PAGE = Page(
                     steps=((None, GREEN), (1, RED)),
                     filled=True,
                 ),
-                stat(
-                    "Requests",
-                    "Answers of the adapter in a second. Phase 1 has no adapter, and Ollama counts nothing.",
-                    rate(REQUESTS),
-                    "reqps",
-                    steps=((None, BLUE),),
-                    none=IN_PHASE_1,
-                ),
-                stat(
-                    "Errors",
-                    "Share of the adapter's answers that are 5xx.",
-                    ERROR_SHARE,
-                    "percentunit",
-                    steps=((None, GREEN), (0.01, ORANGE), (0.05, RED)),
-                    none=IN_PHASE_1,
-                ),
+                requests("Answers of the adapter in a second. Phase 1 has no adapter, and Ollama counts nothing."),
+                errors("Share of the adapter's answers that are 5xx."),
                 stat(
                     "First token, p95",
                     "From a request's head to the first bytes of a streamed answer, as clients of the adapter see it.",
@@ -113,15 +94,7 @@ PAGE = Page(
         Row(
             8,
             (
-                graph(
-                    "Requests by status",
-                    "Answers of the adapter in a second; 499: the client left.",
-                    [Query(rate(REQUESTS, "status"), "{{status}}")],
-                    "reqps",
-                    stacked=True,
-                    colours=STATUS_COLOURS,
-                    none=IN_PHASE_1,
-                ),
+                by_status("Requests by status", "Answers of the adapter in a second; 499: the client left."),
                 graph(
                     "Time to the first token",
                     "Of streamed answers, as clients of the adapter see it. The dashed line is the alert's bound as delivered.",
@@ -130,13 +103,9 @@ PAGE = Page(
                     steps=((None, GREEN), (5, RED)),
                     none="no stream",
                 ),
-                graph(
+                tokens_by_model(
                     "Tokens generated",
                     "In a second. What was read – prompts are longer than answers – is on the page of vLLM.",
-                    [Query(rate(f"ollama_adapter_output_tokens_total{OF_ADAPTER}", "model"), "{{model}}")],
-                    "suffix:tok/s",
-                    stacked=True,
-                    none=IN_PHASE_1,
                 ),
             ),
         ),
@@ -154,22 +123,9 @@ PAGE = Page(
                     colours={"running": GREEN, "waiting": ORANGE},
                     none=IN_PHASE_1,
                 ),
-                graph(
-                    "KV cache in use",
-                    "Share of vLLM's memory for contexts. At 100 % requests wait or are put back.",
-                    [Query(KV_CACHE, KV_CACHE_OF)],
-                    "percentunit",
-                    steps=((None, GREEN), (0.95, RED)),
-                    top=1,
-                    none=IN_PHASE_1,
-                ),
-                graph(
-                    "Prefix cache: hit rate",
-                    "Share of prompt tokens that vLLM did not have to compute, because an earlier prompt began alike.",
-                    [Query(HIT_RATE, "hits")],
-                    "percentunit",
-                    top=1,
-                    none=IN_PHASE_1,
+                kv_cache("Share of vLLM's memory for contexts. At 100 % requests wait or are put back."),
+                hit_rate(
+                    "Share of prompt tokens that vLLM did not have to compute, because an earlier prompt began alike."
                 ),
                 graph(
                     "Disk in use",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from roles.monitoring.dashboards.expressions import HIT_RATE, IN_PHASE_1, KV_CACHE, KV_CACHE_OF, OF_VLLM
+from roles.monitoring.dashboards.expressions import HIT_RATE, IN_PHASE_1, OF_VLLM
 from roles.monitoring.dashboards.panels import (
     BLUE,
     GREEN,
@@ -21,6 +21,7 @@ from roles.monitoring.dashboards.panels import (
     rate,
     stat,
 )
+from roles.monitoring.dashboards.shared_panels import hit_rate, kv_cache
 
 
 def stage(title: str, description: str, metric: str) -> Panel:
@@ -167,22 +168,9 @@ PAGE = Page(
                     "suffix:tok/s",
                     none=IN_PHASE_1,
                 ),
-                graph(
-                    "KV cache in use",
-                    "At 100 % requests wait or are put back.",
-                    [Query(KV_CACHE, KV_CACHE_OF)],
-                    "percentunit",
-                    steps=((None, GREEN), (0.95, RED)),
-                    top=1,
-                    none=IN_PHASE_1,
-                ),
-                graph(
-                    "Prefix cache: hit rate",
-                    "Share of prompt tokens that did not have to be computed, because an earlier prompt began alike.",
-                    [Query(HIT_RATE, "hits")],
-                    "percentunit",
-                    top=1,
-                    none=IN_PHASE_1,
+                kv_cache("At 100 % requests wait or are put back."),
+                hit_rate(
+                    "Share of prompt tokens that did not have to be computed, because an earlier prompt began alike."
                 ),
             ),
             "Tokens and caches",
