@@ -16,7 +16,6 @@ from pyinfra.operations import systemd
 from roles.host_files import write
 from roles.layout import (
     ADAPTER,
-    ADAPTER_TOKEN,
     ADAPTER_VISION,
     CREDENTIALS,
     LIBEXEC,
@@ -29,14 +28,12 @@ from roles.layout import (
 )
 from roles.monitoring.grafana import grafana_pages
 from roles.monitoring.prometheus import prometheus_stack
+from roles.monitoring.prometheus.configuration import TOKEN_NAME, credential
 from roles.rendering import render
 from roles.settings import reachable_address
 
 if TYPE_CHECKING:
     from roles.site import Site
-
-
-TOKEN_NAME = ADAPTER_TOKEN.rpartition("/")[2]
 
 
 @deploy("Monitoring")
@@ -89,5 +86,4 @@ def checks(site: Site) -> dict[str, str]:
 
 def check_unit(site: Site) -> str:
     """The unit of llm-check."""
-    token = f"{TOKEN_NAME}:{ADAPTER_TOKEN}" if site.asks_for_token else ""
-    return render(__file__, "llm-check.service", libexec=LIBEXEC, token=token)
+    return render(__file__, "llm-check.service", libexec=LIBEXEC, token=credential(site))

@@ -20,6 +20,7 @@ from roles.layout import (
     DCGM_EXPORTER,
     LIBEXEC,
     METRICS,
+    METRICS_SERVICE,
     METRICS_TIMER,
     MONITORING_UNITS,
     NODE_EXPORTER,
@@ -29,7 +30,7 @@ from roles.layout import (
     drop_in,
 )
 from roles.monitoring.operations import unit_current
-from roles.monitoring.prometheus.configuration import PLACE_OF_CREDENTIALS, TOKEN_NAME, configuration
+from roles.monitoring.prometheus.configuration import PLACE_OF_CREDENTIALS, configuration, credential
 from roles.monitoring.prometheus.operations import configuration_placed, units_stopped
 from roles.monitoring_packages import packages
 from roles.rendering import render
@@ -115,7 +116,7 @@ def drop_ins(site: Site) -> dict[str, str]:
         "metrics": METRICS,
         "days": settings.prometheus.retention_days,
         "size": settings.prometheus.retention_size,
-        "token": f"{TOKEN_NAME}:{ADAPTER_TOKEN}" if site.asks_for_token else "",
+        "token": credential(site),
     }
     return {
         one.unit: render(
@@ -130,6 +131,6 @@ def metrics_units(site: Site) -> dict[str, str]:
     """The units of llm-metrics."""
     values = {"libexec": LIBEXEC, "etc": PROMETHEUS_ETC, "metrics": METRICS}
     return {
-        "llm-metrics.service": render(__file__, "llm-metrics.service", **values),
+        METRICS_SERVICE: render(__file__, METRICS_SERVICE, **values),
         METRICS_TIMER: render(__file__, METRICS_TIMER, interval=site.monitoring.check_interval_s),
     }

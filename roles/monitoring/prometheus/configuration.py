@@ -40,6 +40,11 @@ def configuration(site: Site, name: str) -> dict[str, str]:
     }
 
 
+def credential(site: Site) -> str:
+    """The clients' token as systemd's LoadCredential= takes it; "" where no adapter of this host asks for one."""
+    return f"{TOKEN_NAME}:{ADAPTER_TOKEN}" if site.asks_for_token else ""
+
+
 def prometheus_file(site: Site, name: str) -> str:
     """What is asked."""
     settings = site.monitoring
