@@ -37,6 +37,14 @@ ASKS_ITSELF = (
 RESTART = "systemctl stop vllm; systemctl reset-failed vllm; systemctl start vllm"
 
 
+@pytest.fixture(scope="module", autouse=True)
+def left_as_found(operator: Operator, served: Served) -> Iterator[None]:
+    """Servers that were started by hand are proved again by a deploy, as after the one that made the hosts."""
+    yield
+    done = operator.deploy(hosts=[served[0]])
+    assert done.status == 0, done.output
+
+
 def diagnosed(operator: Operator, host: Host, restless: bool = False) -> dict[str, dict[str, Any]]:
     """What the doctor finds on a host, by name, in its order. It must have changed nothing, and its status must be right.
 
